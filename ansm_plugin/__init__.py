@@ -1,0 +1,1 @@
+"""A drop-in defence of forgery localizers against adversarial noise."""

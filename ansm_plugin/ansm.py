@@ -1,0 +1,215 @@
+"""The Adversarial Noise Suppression Module: image -> bounded defensive perturbation.
+
+Shape suffixes: B batch, C channels, H height, W width (pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ansm_plugin.errors import ConfigError, ImageError, unknown_name
+
+DEFAULT_PRESET = "base"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """All that is needed to rebuild an ANSM.
+
+    Attributes:
+        unshuffle: side of the pixel block that is folded into channels before the trunk (1: none).
+        widths: channels of each level of the U-shaped trunk, finest first.
+        encoder_blocks: 3x3 convolutions per level on the way down.
+        decoder_blocks: 3x3 convolutions per level on the way up, finest first (one level fewer).
+        norm: "none", or "batch" for BatchNorm after each convolution.
+        bound_255: e_d, the largest change of any pixel, in grey levels of 255.
+    """
+
+    unshuffle: int = 1
+    widths: tuple[int, ...] = (24, 48, 96)
+    encoder_blocks: tuple[int, ...] = (2, 2, 3)
+    decoder_blocks: tuple[int, ...] = (2, 2)
+    norm: Literal["none", "batch"] = "none"
+    bound_255: float = 16.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where the fields do not describe a network."""
+        if not 0 < self.bound_255 <= 255:
+            raise ConfigError(f"bound_255 is {self.bound_255}; allowed: above 0, at most 255.")
+        if self.unshuffle < 1 or not self.widths or min(self.widths) < 1:
+            raise ConfigError(
+                f"unshuffle {self.unshuffle} and widths {self.widths} must be positive."
+            )
+        if (len(self.encoder_blocks), len(self.decoder_blocks)) != (
+            len(self.widths),
+            len(self.widths) - 1,
+        ):
+            raise ConfigError(
+                f"widths {self.widths} need {len(self.widths)} encoder_blocks and one fewer "
+                f"decoder_blocks; given {self.encoder_blocks} and {self.decoder_blocks}."
+            )
+
+    @property
+    def stride(self) -> int:
+        """Height and width are padded to a multiple of this many pixels inside."""
+        return int(self.unshuffle * 2 ** (len(self.widths) - 1))
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+
+# GMAC at 512x512 as multiples of smp.Unet("resnet34") (31.3): see recipes/README.md.
+PRESETS: dict[str, Architecture] = {
+    "small": Architecture(
+        unshuffle=2, widths=(32, 64, 96), encoder_blocks=(2, 2, 2), decoder_blocks=(2, 2)
+    ),
+    "base": Architecture(),
+    # The accuracy reference: the denoising U-Net of HGD (Liao et al., CVPR 2018).
+    "hgd": Architecture(
+        widths=(64, 128, 256, 256, 256),
+        encoder_blocks=(2, 3, 3, 3, 3),
+        decoder_blocks=(2, 3, 3, 3),
+        norm="batch",
+    ),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """Return the architecture of a preset, or raise ConfigError with the nearest names."""
+    if name not in PRESETS:
+        raise ConfigError(unknown_name("ANSM preset", name, PRESETS))
+    return PRESETS[name]
+
+
+class ANSM(nn.Module):
+    """Map an image to its defensive perturbation `e_d * tanh(G(image))`.
+
+    The last convolution starts at zero, so a fresh module returns exactly 0 everywhere.
+
+    Args:
+        preset: name in `PRESETS`, or an `Architecture`.
+    """
+
+    def __init__(self, preset: str | Architecture = DEFAULT_PRESET) -> None:
+        super().__init__()
+        self.architecture = architecture(preset) if isinstance(preset, str) else preset
+        self.trunk = _Trunk(self.architecture)
+
+    @property
+    def bound(self) -> float:
+        """e_d: the largest change of any pixel, in units of the pixel range [0, 1]."""
+        return self.architecture.bound_255 / 255
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the module is untrained: the perturbation of every image is exactly 0."""
+        return not any(bool(p.detach().any()) for p in self.trunk.head.parameters())
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Return the perturbation before tanh and bound, in fp32.
+
+        Shape: `(B, 3, H, W)` in [0, 1] -> the same shape, unbounded. Any H and W.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ImageError(
+                f"ANSM was given shape {tuple(images.shape)}; it takes (B, 3, H, W) in [0, 1]."
+            )
+        height, width = images.shape[-2:]
+        stride = self.architecture.stride
+        padding = (0, -width % stride, 0, -height % stride)
+        padded = functional.pad(images, padding, mode="replicate") if any(padding) else images
+        return self.trunk(padded)[..., :height, :width].float()
+
+    def bounded(self, raw: Tensor) -> Tensor:
+        """Squash a raw perturbation into [-e_d, e_d]."""
+        return self.bound * torch.tanh(raw)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the defensive perturbation of `images`.
+
+        Shape: `(B, 3, H, W)` in [0, 1] -> the same shape in [-e_d, e_d], fp32.
+        """
+        return self.bounded(self.raw(images))
+
+    def extra_repr(self) -> str:
+        """Say what the module is, and whether it does anything yet."""
+        state = ", untrained: identity" if self.is_identity else ""
+        return f"bound={self.architecture.bound_255:g}/255{state}"
+
+
+class _Trunk(nn.Module):
+    """U-shaped network with additive skips; the last convolution starts at zero."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        folded = 3 * arch.unshuffle**2
+        r = arch.unshuffle
+        self.fold = Rearrange("b c (h r) (w s) -> b (c r s) h w", r=r, s=r) if r > 1 else None
+        ins = (folded, *arch.widths[:-1])
+        self.down = nn.ModuleList(
+            _stage(i, o, n, arch.norm, stride=1 if level == 0 else 2)
+            for level, (i, o, n) in enumerate(
+                zip(ins, arch.widths, arch.encoder_blocks, strict=True)
+            )
+        )
+        pairs = list(zip(arch.widths[1:], arch.widths[:-1], arch.decoder_blocks, strict=True))
+        self.lateral = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine, _ in pairs)
+        self.up = nn.ModuleList(_stage(fine, fine, n, arch.norm) for _, fine, n in pairs)
+        self.head = nn.Conv2d(arch.widths[0], folded, 1)
+        unfold = Rearrange("b (c r s) h w -> b c (h r) (w s)", r=r, s=r)
+        self.unfold = unfold if r > 1 else None
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias if self.head.bias is not None else torch.empty(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape: `(B, 3, H, W)` -> `(B, 3, H, W)`; H and W are multiples of the stride."""
+        x = images - 0.5  # centred input: zero-mean first layer without a normalisation
+        x = self.fold(x) if self.fold is not None else x
+        skips = []
+        for stage in self.down:
+            x = stage(x)
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = functional.interpolate(self.lateral[level](x), scale_factor=2.0, mode="nearest")
+            x = self.up[level](x + skips[level])
+        out: Tensor = self.head(x)
+        return self.unfold(out) if self.unfold is not None else out
+
+
+def _stage(ins: int, outs: int, blocks: int, norm: str, stride: int = 1) -> nn.Sequential:
+    """Return `blocks` times 3x3 convolution, optional BatchNorm, ReLU; the first may stride."""
+    layers: list[nn.Module] = []
+    for index in range(blocks):
+        first = index == 0
+        conv = nn.Conv2d(
+            ins if first else outs,
+            outs,
+            3,
+            stride=stride if first else 1,
+            padding=1,
+            bias=norm == "none",
+        )
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        layers += [conv, *([nn.BatchNorm2d(outs)] if norm == "batch" else []), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def saturated_share(raw: Tensor, threshold: float = 2.0) -> Tensor:
+    """Return the share of entries of a raw perturbation where tanh is nearly flat.
+
+    Above |raw| = 2 tanh is within 3.6 % of its bound and passes 7 % of the gradient.
+    """
+    return (raw.detach().abs() > threshold).float().mean()
+
+
+def total_parameters(modules: Sequence[nn.Module]) -> int:
+    """Return the number of parameters of all `modules` together."""
+    return sum(p.numel() for module in modules for p in module.parameters())

@@ -1,0 +1,157 @@
+"""The pair of ANSM and localizer, and how to make and undo it."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
+from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
+from ansm_plugin.localizer import LocalizerSpec, call_padded, describe
+
+L = TypeVar("L", bound=nn.Module)
+
+
+class DefendedLocalizer(nn.Module, Generic[L]):
+    """A localizer with an ANSM in front of it.
+
+    It takes and returns exactly what the localizer takes and returns, and sizes that the localizer
+    refuses are padded and cropped. The localizer is frozen (no parameter gradients) and always in
+    eval mode, whatever `train()` says; `unwrap` gives it back as it was. No attribute is
+    forwarded: write `defended.localizer.encoder`.
+
+    Args:
+        localizer: the wrapped model; not copied.
+        ansm: the module in front of it.
+        spec: how to talk to the localizer.
+    """
+
+    def __init__(self, localizer: L, ansm: nn.Module, spec: LocalizerSpec) -> None:
+        super().__init__()
+        # As handed over, so that unwrap can give it back: mode per module, flag per parameter.
+        self._modes = [module.training for module in localizer.modules()]
+        self._flags = [parameter.requires_grad for parameter in localizer.parameters()]
+        self.localizer: L = localizer.requires_grad_(False)
+        self.ansm = ansm
+        self.spec = spec
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> DefendedLocalizer[L]:
+        """Set the mode of the ANSM; the localizer stays in eval mode."""
+        super().train(mode)
+        for module in self.localizer.modules():
+            # Not localizer.eval(): SMP skips a frozen encoder there and keeps its dropout alive.
+            module.training = False
+        return self
+
+    def perturbation(self, inputs: Tensor) -> Tensor:
+        """Return the defensive perturbation in pixel units, cut to keep pixels in [0, 1].
+
+        Shape: `(B, 3, H, W)` in the localizer's input range -> the same shape in [-e_d, e_d], fp32.
+        """
+        self._check(inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            pixels = self.spec.denormalise(inputs.float()).clamp(0, 1)
+        delta = self.ansm(pixels)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return torch.minimum(torch.maximum(delta.float(), -pixels), 1 - pixels)
+
+    def suppress(self, inputs: Tensor) -> Tensor:
+        """Return the inputs with the defensive perturbation added, in their range and dtype."""
+        delta = self.perturbation(inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            std = torch.tensor(self.spec.std, device=inputs.device).view(1, -1, 1, 1)
+            return (inputs.float() + delta / std).to(inputs.dtype)
+
+    def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return what the localizer returns for the suppressed `inputs`.
+
+        Shape: `(B, 3, H, W)` in the localizer's input range, any size.
+        """
+        suppressed = self.suppress(inputs)
+        return call_padded(
+            lambda x, **kw: self.localizer(x, *args, **kw), suppressed, self.spec.stride, **kwargs
+        )
+
+    def _check(self, inputs: Tensor) -> None:
+        if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != 3:
+            given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+            raise ImageError(
+                f"a defended localizer was given {given}; it takes a tensor (B, 3, H, W)."
+            )
+        home = next(self.ansm.parameters(), inputs).device
+        if inputs.device != home:
+            raise LocalizerError(
+                f"the image is on {inputs.device}, the defended localizer on {home}; "
+                "move one of them with .to(device)."
+            )
+        # Data-dependent checks cannot be traced or compiled, and would stall nothing but those.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        if not bool(torch.isfinite(inputs).all()):
+            raise ImageError("the image holds NaN or infinite values; give finite numbers.")
+
+    def extra_repr(self) -> str:
+        """Say whether the defence does anything yet."""
+        untrained = isinstance(self.ansm, ANSM) and self.ansm.is_identity
+        return "untrained: returns what the localizer returns" if untrained else "trained"
+
+
+def wrap_with_ansm(
+    localizer: L,
+    weights: str | None = None,
+    *,
+    ansm: str | nn.Module | None = None,
+    spec: LocalizerSpec | None = None,
+) -> DefendedLocalizer[L]:
+    """Put an ANSM in front of a localizer.
+
+    The localizer is frozen and set to eval mode until `unwrap`; its weights, buffers and device
+    are not touched. Without `weights` the result is untrained and returns bit for bit what the
+    localizer returns.
+
+    Args:
+        localizer: a timm, segmentation_models_pytorch or other torch module.
+        weights: a safetensors file written by `save_ansm`.
+        ansm: a preset name or a module of your own (image in [0, 1] -> perturbation); by default
+            what the weights say, else the default preset.
+        spec: how to talk to the localizer; by default found by `describe`.
+
+    Raises:
+        LocalizerError: not a module, already defended, or not understood.
+        WeightsError: the file cannot be read or does not fit.
+        ConfigError: the preset is unknown.
+    """
+    if isinstance(localizer, DefendedLocalizer):
+        raise LocalizerError(
+            "this localizer is already defended; pass unwrap(defended) to wrap it anew."
+        )
+    spec = spec or describe(localizer)
+    device = next((p.device for p in localizer.parameters()), torch.device("cpu"))
+    if weights is not None:
+        from ansm_plugin.weights import load_ansm, warn_if_foreign
+
+        loaded = load_ansm(weights, into=ansm)
+        warn_if_foreign(weights, localizer)
+        return DefendedLocalizer(localizer, loaded.to(device), spec).eval()
+    if isinstance(ansm, nn.Module):
+        return DefendedLocalizer(localizer, ansm, spec).eval()
+    if ansm is not None and not isinstance(ansm, str):
+        raise ConfigError(f"ansm is {ansm!r}; allowed: a preset name or a torch module.")
+    return DefendedLocalizer(localizer, ANSM(ansm or DEFAULT_PRESET).to(device), spec).eval()
+
+
+def unwrap(defended: DefendedLocalizer[L]) -> L:
+    """Return the very localizer that was wrapped, with its mode and gradient flags as before."""
+    if not isinstance(defended, DefendedLocalizer):
+        raise LocalizerError(
+            f"unwrap takes a defended localizer; given {type(defended).__name__}."
+        )
+    localizer = defended.localizer
+    for module, mode in zip(localizer.modules(), defended._modes, strict=True):
+        module.training = mode
+    for parameter, flag in zip(localizer.parameters(), defended._flags, strict=True):
+        parameter.requires_grad_(flag)
+    return localizer

@@ -1,0 +1,48 @@
+"""Exceptions of ansm_plugin.
+
+AnsmError                 every mistake a caller can make and mend
+├── LocalizerError        the localizer cannot be wrapped, named, tapped or called
+├── ImageError            an image, mask or tensor cannot be used
+├── WeightsError          a weights file cannot be read, trusted or matched
+├── ConfigError           an unknown name or a value out of range
+└── TrainingError         a training stopped before its end (the checkpoint is named)
+
+Each message says what was given, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AnsmError(Exception):
+    """Base of all errors that a user of ansm_plugin can mend."""
+
+
+class LocalizerError(AnsmError):
+    """The localizer cannot be wrapped, named, tapped or called."""
+
+
+class ImageError(AnsmError):
+    """An image, a mask or a tensor of pixels cannot be used."""
+
+
+class WeightsError(AnsmError):
+    """A weights file cannot be read, trusted or matched to a localizer."""
+
+
+class ConfigError(AnsmError):
+    """A name is unknown or a value is out of its range."""
+
+
+class TrainingError(AnsmError):
+    """A training stopped before its end; the message names the last good checkpoint."""
+
+
+def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
+    """Return a message for an unknown name, with the nearest known names first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.4)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    return f"unknown {kind} {given!r}.{hint} Known: {', '.join(names) or 'none'}."

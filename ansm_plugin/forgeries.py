@@ -1,0 +1,285 @@
+"""Synthetic forgeries from photographs: splice, copy-move and removal.
+
+The forged region differs from its surroundings by content and by a trace: sensor noise, blur,
+JPEG history or resampling. Every forgery depends on (photographs, config, seed, index) alone, so
+any number of processes make the same ones in any order.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ansm_plugin.errors import ConfigError, ImageError, unknown_name
+
+Pixels = NDArray[np.uint8]  # (H, W, 3) in [0, 255]
+Floats = NDArray[np.float32]  # (H, W, 3) in [0, 255]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgeryConfig:
+    """What the synthetic forgeries look like.
+
+    Attributes:
+        size: side of the square crops, in pixels.
+        area: smallest and largest share of forged pixels.
+        kinds: names in `KINDS` to draw from.
+        traces: names in `TRACES` to draw from.
+        authentic: share of crops that are left untouched (their mask is empty).
+        jpeg: share of finished crops that are compressed once more, at quality 85 to 98.
+    """
+
+    size: int = 64
+    area: tuple[float, float] = (0.08, 0.4)
+    kinds: tuple[str, ...] = ("splice", "copy_move", "removal")
+    traces: tuple[str, ...] = ("noise", "blur", "jpeg", "resample")
+    authentic: float = 0.0
+    jpeg: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for unknown names and values out of range."""
+        for kind, given, known in (("kind", self.kinds, KINDS), ("trace", self.traces, TRACES)):
+            for name in given:
+                if name not in known:
+                    raise ConfigError(unknown_name(f"forgery {kind}", name, known))
+        if self.size < 32 or not 0 < self.area[0] <= self.area[1] < 1:
+            raise ConfigError(f"size {self.size} must be 32 or more, area {self.area} in (0, 1).")
+
+
+@dataclass(frozen=True)
+class Forgeries:
+    """Images `(N, 3, S, S)` and masks `(N, 1, S, S)`; uint8, masks in {0, 1}."""
+
+    images: Tensor
+    masks: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of crops."""
+        return len(self.images)
+
+
+def synthesize(
+    photographs: Sequence[Pixels],
+    count: int,
+    config: ForgeryConfig,
+    *,
+    seed: int,
+    processes: int | None = None,
+) -> Forgeries:
+    """Make `count` forgeries out of `photographs`.
+
+    Args:
+        photographs: `(H, W, 3)` uint8 arrays; those smaller than `config.size` are left out.
+        count: how many crops.
+        config: what they look like.
+        seed: together with the index it decides each crop.
+        processes: worker processes; None uses the cores of the machine, 1 stays in this one.
+
+    Raises:
+        ImageError: no photograph is at least `config.size` pixels on both sides.
+    """
+    usable = [p for p in photographs if min(p.shape[:2]) >= config.size]
+    if not usable:
+        raise ImageError(
+            f"none of {len(photographs)} photographs is {config.size} pixels or more on both "
+            "sides; give larger photographs or a smaller size."
+        )
+    make = partial(_forge_range, config=config, seed=seed)
+    workers = processes or os.cpu_count() or 1
+    bounds = np.linspace(0, count, (1 if workers == 1 else 4 * workers) + 1).astype(int)
+    ranges = [(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    if workers == 1:
+        _install(usable)
+        parts = [make(r) for r in ranges]
+    else:
+        with ProcessPoolExecutor(workers, initializer=_install, initargs=(usable,)) as pool:
+            parts = list(pool.map(make, ranges))
+    images = np.concatenate([p[0] for p in parts])
+    masks = np.concatenate([p[1] for p in parts])
+    return Forgeries(torch.from_numpy(images), torch.from_numpy(masks))
+
+
+def forge(
+    photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng
+) -> tuple[Pixels, NDArray[np.uint8]]:
+    """Return one crop `(S, S, 3)` uint8 and its mask `(S, S)` in {0, 1}."""
+    host = _crop(_pick(photographs, rng), config.size, rng).astype(np.float32)
+    if rng.random() < config.authentic:
+        mask = np.zeros((config.size, config.size), np.uint8)
+        return _finish(host, config, rng), mask
+    mask = region(config.size, config.area, rng)
+    kind = KINDS[config.kinds[rng.integers(len(config.kinds))]]
+    donor = kind(host, photographs, mask, rng)
+    trace = TRACES[config.traces[rng.integers(len(config.traces))]]
+    donor = trace(donor, rng)
+    edge = mask[..., None].astype(np.float32)
+    if rng.random() < 0.5:  # a feathered edge, as a brush leaves it
+        edge = blurred(edge, 0.6)
+    composite = host + edge * (donor - host)
+    return _finish(composite, config, rng), mask
+
+
+def region(size: int, area: tuple[float, float], rng: Rng) -> NDArray[np.uint8]:
+    """Return a random blob, ellipse or polygon-like mask `(size, size)` in {0, 1}."""
+    share = rng.uniform(*area)
+    if rng.random() < 0.6:
+        cells = int(rng.integers(3, 6))
+        coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
+        height = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
+    else:
+        height = -_squircle(size, rng)
+    return (height > np.quantile(height, 1 - share)).astype(np.uint8)
+
+
+def _squircle(size: int, rng: Rng) -> NDArray[np.float32]:
+    """Distance to a random rotated ellipse (exponent 2) to rectangle (exponent 8)."""
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    centre = rng.uniform(0.25, 0.75, 2)
+    angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.5, 2.0)
+    u = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
+    v = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
+    power = rng.choice([2, 8])
+    distance: NDArray[np.float32] = (np.abs(u * ratio) ** power + np.abs(v / ratio) ** power) ** (
+        1 / power
+    )
+    return distance
+
+
+# --- where the forged content comes from --------------------------------------------------------
+
+
+def _splice(host: Floats, photographs: Sequence[Pixels], mask: Pixels, rng: Rng) -> Floats:
+    return _crop(_pick(photographs, rng), len(mask), rng).astype(np.float32)
+
+
+def _copy_move(host: Floats, photographs: Sequence[Pixels], mask: Pixels, rng: Rng) -> Floats:
+    size = len(mask)
+    shift = tuple(int(s) for s in rng.integers(size // 4, 3 * size // 4 + 1, 2))
+    return np.roll(host, shift, axis=(0, 1))
+
+
+def _removal(host: Floats, photographs: Sequence[Pixels], mask: Pixels, rng: Rng) -> Floats:
+    """Fill the region from its surroundings by normalised blurring, as simple inpainting does."""
+    known = 1.0 - mask.astype(np.float32)
+    filled, weight = host * known[..., None], known
+    for sigma in (2.0, 4.0, 8.0, 16.0):
+        smooth = blurred(filled, sigma)
+        total = blurred(weight[..., None], sigma)
+        hole = weight < 0.5
+        ready = hole & (total[..., 0] > 0.05)
+        filled[ready] = (smooth / np.maximum(total, 1e-3))[ready]
+        weight = np.where(ready, 1.0, weight).astype(np.float32)
+    filled[weight < 0.5] = host.mean((0, 1))
+    return filled
+
+
+KINDS: dict[str, Callable[[Floats, Sequence[Pixels], Pixels, Rng], Floats]] = {
+    "splice": _splice,
+    "copy_move": _copy_move,
+    "removal": _removal,
+}
+
+
+# --- the trace that the forged region carries ---------------------------------------------------
+
+
+def _noise(donor: Floats, rng: Rng) -> Floats:
+    sigma = rng.uniform(3, 12)
+    return donor + rng.normal(0, sigma, donor.shape).astype(np.float32)
+
+
+def _blur(donor: Floats, rng: Rng) -> Floats:
+    return blurred(donor, rng.uniform(0.7, 1.6))
+
+
+def _jpeg(donor: Floats, rng: Rng) -> Floats:
+    return jpeg(donor, int(rng.integers(30, 66)))
+
+
+def _resample(donor: Floats, rng: Rng) -> Floats:
+    """Enlarge the middle of the donor by 1.3 to 2.5."""
+    size = len(donor)
+    side = size / rng.uniform(1.3, 2.5)
+    left, top = rng.uniform(0, size - side, 2)
+    box = (left, top, left + side, top + side)
+    resized = _as_image(donor).resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(resized, np.float32)
+
+
+TRACES: dict[str, Callable[[Floats, Rng], Floats]] = {
+    "noise": _noise,
+    "blur": _blur,
+    "jpeg": _jpeg,
+    "resample": _resample,
+}
+
+
+def jpeg(pixels: Floats, quality: int) -> Floats:
+    """Compress and read back `(H, W, 3)` pixels in [0, 255]."""
+    buffer = io.BytesIO()
+    _as_image(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer), np.float32)
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+_photographs: list[Pixels] = []  # of a worker process: sent once, not with every task
+
+
+def _install(photographs: list[Pixels]) -> None:
+    _photographs[:] = photographs
+
+
+def _forge_range(
+    bounds: tuple[int, int], config: ForgeryConfig, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    crops = [forge(_photographs, config, np.random.default_rng((seed, i))) for i in range(*bounds)]
+    images = np.stack([image.transpose(2, 0, 1) for image, _ in crops])
+    return images, np.stack([mask[None] for _, mask in crops])
+
+
+def _pick(photographs: Sequence[Pixels], rng: Rng) -> Pixels:
+    """Draw a photograph in proportion to its area, so that every pixel is equally likely."""
+    areas = np.array([p.shape[0] * p.shape[1] for p in photographs], dtype=np.float64)
+    return photographs[int(rng.choice(len(photographs), p=areas / areas.sum()))]
+
+
+def _crop(photograph: Pixels, size: int, rng: Rng) -> Pixels:
+    top = int(rng.integers(photograph.shape[0] - size + 1))
+    left = int(rng.integers(photograph.shape[1] - size + 1))
+    return photograph[top : top + size, left : left + size]
+
+
+def _finish(pixels: Floats, config: ForgeryConfig, rng: Rng) -> Pixels:
+    if rng.random() < config.jpeg:
+        pixels = jpeg(pixels, int(rng.integers(85, 99)))
+    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+
+
+def _as_image(pixels: Floats) -> Image.Image:
+    return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
+
+
+def blurred(pixels: Floats, sigma: float) -> Floats:
+    """Gaussian blur along both axes with edge padding, without rounding to 8 bit."""
+    radius = max(1, int(3 * sigma + 0.5))
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-(offsets**2) / (2 * sigma**2)).astype(np.float32)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        padding = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
+        padded = np.pad(pixels, padding, mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
+        pixels = windows @ kernel
+    return pixels

@@ -1,0 +1,96 @@
+"""Loss functions of both stages: pure, in fp32, with a graph for every input.
+
+Shape suffixes: B batch, C channels, N pixels of one channel, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ansm_plugin.errors import ConfigError
+
+
+def channelwise_kl(
+    processed: Sequence[Tensor], original: Sequence[Tensor], *, alpha: float = 1e-8
+) -> Tensor:
+    """Return the mean channel-wise KL divergence D(processed || original) over tapped stages.
+
+    Each channel becomes a distribution over its N pixels by softmax. The processed distribution
+    comes first and the 1/N of the paper is kept (FFA, arXiv 2506.12871; method.md facts 5 to 7):
+    `mean_i mean_channel (1/N) sum_k m_k log((m_k + alpha) / (q_k + alpha))`.
+
+    Shape: two equally long sequences of `(B, C, N)` -> scalar. No gradient flows to `original`.
+    """
+    return _mean_over_stages(processed, original, lambda p, o: _kl(p, o, alpha))
+
+
+def l2cos(processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
+    """Return the mean over stages of squared L2 distance plus one minus cosine similarity.
+
+    Unlike `channelwise_kl` it sees the mean of a channel, which a softmax over pixels cannot
+    (ForensicsSAM, arXiv 2508.07402). The squared distance is divided by the energy of the
+    original so that stages of different scale count alike (our choice).
+
+    Shape: two equally long sequences of `(B, C, N)` -> scalar. No gradient flows to `original`.
+    """
+    return _mean_over_stages(processed, original, _l2_plus_cosine)
+
+
+def mask_loss(logits: Tensor, masks: Tensor, *, bce_weight: float = 0.3) -> Tensor:
+    """Return `bce_weight * BCE + (1 - bce_weight) * soft Dice`, mean over the batch.
+
+    An empty mask gives a finite loss with a graph.
+
+    Shape: `(B, 1, H, W)` logits and `(B, 1, H, W)` masks in [0, 1] -> scalar.
+    """
+    logits, masks = logits.float(), masks.float()
+    bce = functional.binary_cross_entropy_with_logits(logits, masks)
+    probabilities = torch.sigmoid(logits)
+    overlap = (probabilities * masks).sum((1, 2, 3))
+    total = probabilities.sum((1, 2, 3)) + masks.sum((1, 2, 3))
+    dice = 1 - (2 * overlap + 1) / (total + 1)  # +1: an empty mask has a defined, smooth loss
+    return bce_weight * bce + (1 - bce_weight) * dice.mean()
+
+
+def dual_mask(
+    attacked_logits: Tensor,
+    original_logits: Tensor,
+    masks: Tensor,
+    *,
+    original_weight: float = 1.0,
+    bce_weight: float = 0.3,
+) -> Tensor:
+    """Return the dual-mask constraint of MgR: both branches against the mask.
+
+    `l(localizer(x_pa), M) + original_weight * l(localizer(x_po), M)`, `l` = `mask_loss`.
+
+    Shape: two `(B, 1, H, W)` logits and `(B, 1, H, W)` masks in [0, 1] -> scalar.
+    """
+    attacked = mask_loss(attacked_logits, masks, bce_weight=bce_weight)
+    original = mask_loss(original_logits, masks, bce_weight=bce_weight)
+    return attacked + original_weight * original
+
+
+def _mean_over_stages(processed, original, distance):  # type: ignore[no-untyped-def]
+    if len(processed) != len(original) or not processed:
+        raise ConfigError(
+            f"{len(processed)} processed and {len(original)} original features were given; "
+            "both need the same number, at least one."
+        )
+    terms = [distance(p.float(), o.detach().float()) for p, o in zip(processed, original)]
+    return torch.stack(terms).mean()
+
+
+def _kl(processed_BCN: Tensor, original_BCN: Tensor, alpha: float) -> Tensor:
+    m, q = processed_BCN.softmax(-1), original_BCN.softmax(-1)
+    return (m * ((m + alpha) / (q + alpha)).log()).mean()
+
+
+def _l2_plus_cosine(processed_BCN: Tensor, original_BCN: Tensor) -> Tensor:
+    p, o = processed_BCN.flatten(1), original_BCN.flatten(1)
+    distance = (p - o).square().sum(1) / o.square().sum(1).clamp_min(1e-8)
+    return (distance + 1 - functional.cosine_similarity(p, o, dim=1)).mean()

@@ -1,0 +1,80 @@
+"""Names of localizer families and recipes, resolved when asked for.
+
+The core reaches `backbones` and `recipes` through here alone, so that importing ansm_plugin costs
+torch and nothing heavier. Third parties add families by the entry-point group
+`ansm_plugin.localizers`: name -> a module with the functions of `Family`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol, cast
+
+from ansm_plugin.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ansm_plugin.localizer import LocalizerSpec
+
+LOCALIZER_GROUP = "ansm_plugin.localizers"
+
+# Asked in this order; `plain` takes whatever nobody else knows.
+_FAMILIES = {
+    "smp": "ansm_plugin.backbones.smp_family",
+    "timm": "ansm_plugin.backbones.timm_family",
+    "plain": "ansm_plugin.backbones.plain_family",
+}
+_RECIPES = {
+    "localizer": "ansm_plugin.recipes.localizer",
+    "ffa": "ansm_plugin.recipes.ffa",
+    "mgr": "ansm_plugin.recipes.mgr",
+    "two-stage": "ansm_plugin.recipes.two_stage",
+}
+
+
+class Family(Protocol):
+    """A kind of localizer we know how to talk to: a module with these three functions."""
+
+    def matches(self, localizer: nn.Module) -> bool:
+        """Return whether the localizer is of this family."""
+
+    def describe(self, localizer: nn.Module) -> LocalizerSpec:
+        """Return how to talk to the localizer."""
+
+    def build(self, query: str) -> nn.Module:
+        """Build an untrained localizer from the text after `family:`, without downloads."""
+
+
+def family_names() -> list[str]:
+    """Return the names of all families, third parties' before `plain`."""
+    external = [e.name for e in entry_points(group=LOCALIZER_GROUP) if e.name not in _FAMILIES]
+    return [*(n for n in _FAMILIES if n != "plain"), *sorted(external), "plain"]
+
+
+def family(name: str) -> Family:
+    """Return a family by name, or raise ConfigError with the nearest names."""
+    if name in _FAMILIES:
+        return cast(Family, importlib.import_module(_FAMILIES[name]))
+    for entry in entry_points(group=LOCALIZER_GROUP):
+        if entry.name == name:
+            return cast(Family, entry.load())
+    raise ConfigError(unknown_name("localizer family", name, family_names()))
+
+
+def family_of(localizer: nn.Module) -> Family:
+    """Return the first family that knows the localizer."""
+    return next(f for f in map(family, family_names()) if f.matches(localizer))
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all recipes, in the order they are run."""
+    return list(_RECIPES)
+
+
+def recipe_module(name: str) -> object:
+    """Return a recipe's module by name, or raise ConfigError with the nearest names."""
+    if name not in _RECIPES:
+        raise ConfigError(unknown_name("recipe", name, _RECIPES))
+    return importlib.import_module(_RECIPES[name])

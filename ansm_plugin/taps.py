@@ -1,0 +1,106 @@
+"""Taps: collect the features of a localizer's stages while it runs, and leave no trace.
+
+A tap is written `module.path`, `module.path[index]` for one entry of a module's list of outputs
+(an SMP encoder returns such a list), or with `:nhwc` behind it for channels-last stages (Swin) and
+`:nlc+K` for token sequences with K prefix tokens (ViT).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from ansm_plugin.errors import LocalizerError
+
+_PATTERN = re.compile(r"^(?P<path>[^\[\]:]*)(\[(?P<index>\d+)\])?(:(?P<layout>nhwc|nlc\+\d+))?$")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One place in a localizer: module path, index into its outputs, layout of the feature."""
+
+    path: str
+    index: int | None = None
+    layout: str = "nchw"
+
+
+def parse_tap(text: str) -> Tap:
+    """Read a tap, or raise LocalizerError that shows the allowed forms."""
+    match = _PATTERN.match(text)
+    if match is None:
+        raise LocalizerError(
+            f"cannot read tap {text!r}; allowed: path, path[index], path:nhwc, path:nlc+prefix."
+        )
+    index = match["index"]
+    return Tap(match["path"], None if index is None else int(index), match["layout"] or "nchw")
+
+
+@contextmanager
+def taps(localizer: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect features while the `with` block runs the localizer; hooks go away with it.
+
+    Yields a dict that holds, after a forward pass, `(B, C, N)` per name in the order of `names`;
+    the last pass counts.
+
+    Raises:
+        LocalizerError: a tap does not exist (nearest names are offered) or gives no feature.
+    """
+    modules = dict(localizer.named_modules())
+    for name in names:
+        if parse_tap(name).path not in modules:
+            raise LocalizerError(_missing(name, localizer, modules))
+    features: dict[str, Tensor] = {}
+    handles = [
+        modules[parse_tap(name).path].register_forward_hook(partial(_collect, features, name))
+        for name in names
+    ]
+    try:
+        yield features
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _collect(
+    features: dict[str, Tensor], name: str, module: nn.Module, args: Any, output: Any
+) -> None:
+    features[name] = _as_channels(_feature(parse_tap(name), name, output), parse_tap(name).layout)
+
+
+def _feature(tap: Tap, name: str, output: Any) -> Tensor:
+    if tap.index is not None and isinstance(output, tuple | list):
+        # DPT encoders return (features, prefix tokens).
+        stages = output[0] if output and isinstance(output[0], list | tuple) else output
+        output = stages[tap.index] if tap.index < len(stages) else None
+    if not isinstance(output, Tensor) or output.ndim not in (3, 4) or output.shape[1] == 0:
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise LocalizerError(
+            f"tap {name!r} gives {given}, not a feature; allowed: a non-empty 3-D or 4-D tensor. "
+            "Add [index] to choose from a list of stages."
+        )
+    return output
+
+
+def _as_channels(feature: Tensor, layout: str) -> Tensor:
+    if layout == "nhwc":
+        return rearrange(feature, "b h w c -> b c (h w)")
+    if layout.startswith("nlc"):
+        return rearrange(feature[:, int(layout.removeprefix("nlc+")) :], "b n c -> b c n")
+    return feature.flatten(2)
+
+
+def _missing(name: str, localizer: nn.Module, modules: dict[str, nn.Module]) -> str:
+    path = parse_tap(name).path
+    near = difflib.get_close_matches(path, list(modules), n=3, cutoff=0.3)
+    return (
+        f"tap {name!r} is not a module of {type(localizer).__name__}; "
+        f"nearest: {', '.join(near) or ', '.join(n for n, _ in localizer.named_children())}."
+    )

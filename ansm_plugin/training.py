@@ -1,0 +1,266 @@
+"""One `fit` for every recipe: precision, clipping, averaging, checkpoints, exact resume.
+
+A recipe hands over a step function; what a batch is and what the loss means stays with it. All
+randomness of step k comes from (seed, k), so a resumed run equals the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ansm_plugin.errors import ConfigError, TrainingError
+from ansm_plugin.weights import read_metadata, write_tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: number of optimiser steps.
+        batch_size: images per step, all processes together.
+        learning_rate: peak of the schedule: linear warm-up, then half a cosine to zero.
+        warmup: steps of linear warm-up.
+        weight_decay: of AdamW.
+        clip_norm: largest norm of the gradient.
+        averaging: decay of the running average of weights that becomes the result; 0 is off.
+        precision: "bf16" runs convolutions under autocast; losses and residuals stay fp32.
+        checkpoint_every: steps between checkpoints.
+        seed: decides initialisation, batches and attacks.
+    """
+
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 50
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    averaging: float = 0.995
+    precision: Literal["fp32", "bf16"] = "bf16"
+    checkpoint_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where a number is out of its range."""
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
+        if not 0 <= self.averaging < 1:
+            raise ConfigError(f"averaging is {self.averaging}; allowed: 0 to below 1.")
+
+
+class StepOutput(NamedTuple):
+    """What a step returns: the scalar to minimise and numbers to log."""
+
+    loss: Tensor
+    logs: dict[str, float]
+
+
+class Shard(NamedTuple):
+    """Which share of a global batch this process computes."""
+
+    rank: int
+    count: int
+
+    def of(self, batch: Tensor) -> Tensor:
+        """Return this process's rows."""
+        return batch.tensor_split(self.count)[self.rank]
+
+
+Step = Callable[[torch.Generator, Shard], StepOutput]
+Report = Callable[[str, int, int, dict[str, float]], None]
+
+
+def silent(name: str, step: int, steps: int, logs: dict[str, float]) -> None:
+    """Report nothing."""
+
+
+def fit(
+    name: str,
+    module: nn.Module,
+    step: Step,
+    config: FitConfig,
+    *,
+    folder: Path,
+    identity: dict[str, Any],
+    report: Report = silent,
+) -> None:
+    """Train `module` in place with `step`, going on from a checkpoint in `folder` if there is one.
+
+    Args:
+        name: of the recipe; names the checkpoint.
+        module: what is trained; in train mode during training, afterwards as it was.
+        step: draws a batch with the generator it is given and returns the loss.
+        config: how long and how fast.
+        folder: where the checkpoint lives; it is removed by `discard_checkpoint`.
+        identity: JSON-ready values that decide the result; a checkpoint of another identity is
+            refused.
+        report: called with name, finished steps, all steps and logs.
+
+    Raises:
+        TrainingError: a loss was not finite, or the training was interrupted.
+    """
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    run = _Run(name, module, config, folder, {**identity, "fit": asdict(config)})
+    first = run.resume()
+    was_training = module.training
+    module.train()
+    try:
+        with _interruptible() as interrupted:
+            for index in range(first, config.steps):
+                logs = run.advance(index, step, accelerator)
+                done = index + 1
+                if interrupted.is_set() or done % config.checkpoint_every == 0:
+                    run.save(done, accelerator)
+                if interrupted.is_set():
+                    raise TrainingError(
+                        f"{name} was interrupted after step {done} of {config.steps}; the "
+                        f"checkpoint is {run.path}. Run the same command to go on."
+                    )
+                report(name, done, config.steps, logs)
+    finally:
+        module.train(was_training)
+    run.finish(accelerator)
+
+
+def discard_checkpoint(folder: Path, name: str) -> None:
+    """Remove the checkpoint of a finished recipe, once its weights are safe."""
+    _checkpoint(folder, name).unlink(missing_ok=True)
+
+
+def _checkpoint(folder: Path, name: str) -> Path:
+    return folder / f"{name}.checkpoint.safetensors"
+
+
+class _Run:
+    """State of one training: optimiser, running average, and their file."""
+
+    def __init__(
+        self, name: str, module: nn.Module, config: FitConfig, folder: Path, identity: dict[str, Any]
+    ) -> None:
+        self.name, self.module, self.config = name, module, config
+        self.path = _checkpoint(folder, name)
+        self.identity = json.dumps(identity, sort_keys=True, default=str)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.average = {k: v.clone() for k, v in _floats(module)}
+
+    def advance(self, index: int, step: Step, accelerator: Accelerator) -> dict[str, float]:
+        """Do step `index` and return its logs."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
+        shard = Shard(accelerator.process_index, accelerator.num_processes)
+        device = accelerator.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss, logs = step(generator, shard)
+        self._require_finite(loss, index)
+        self.optimiser.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        if shard.count > 1:
+            for parameter in self.parameters:
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * _schedule(index, self.config)
+        self.optimiser.step()
+        self._track(index)
+        return {"loss": float(loss.detach()), "gradient": float(norm), **logs}
+
+    def _track(self, index: int) -> None:
+        # A short horizon at first, so that the average forgets the initial weights.
+        decay = min(self.config.averaging, (index + 1) / (index + 10))
+        with torch.no_grad():
+            for name, value in _floats(self.module):
+                self.average[name].lerp_(value, 1 - decay)
+
+    def _require_finite(self, loss: Tensor, index: int) -> None:
+        if not bool(torch.isfinite(loss)):
+            good = self.path if self.path.exists() else "none yet"
+            raise TrainingError(
+                f"{self.name}: the loss of step {index + 1} is {float(loss)}; last good "
+                f"checkpoint: {good}. Lower learning_rate, or set precision to fp32."
+            )
+
+    def save(self, done: int, accelerator: Accelerator) -> None:
+        """Write the checkpoint of `done` finished steps."""
+        if not accelerator.is_main_process:
+            return
+        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for index, parameter in enumerate(self.parameters):
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"optimiser.{index}.{key}"] = value
+        write_tensors(tensors, self.path, {"done": str(done), "identity": self.identity})
+
+    def resume(self) -> int:
+        """Load the checkpoint if there is one; return the number of finished steps."""
+        if not self.path.exists():
+            return 0
+        metadata = read_metadata(self.path)
+        if metadata.get("identity") != self.identity:
+            raise TrainingError(
+                f"{self.path} belongs to another run (its config differs). Repeat that run's "
+                "command, choose another --output, or delete the checkpoint."
+            )
+        tensors = load_file(str(self.path))
+        self.module.load_state_dict(_below(tensors, "module."))
+        for key, value in _below(tensors, "average.").items():
+            self.average[key].copy_(value)
+        for index, parameter in enumerate(self.parameters):
+            state = _below(tensors, f"optimiser.{index}.")
+            self.optimiser.state[parameter] = {
+                k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
+            }
+        return int(metadata["done"])
+
+    def finish(self, accelerator: Accelerator) -> None:
+        """Put the running average into the module; keep a checkpoint until the caller saved it."""
+        self.save(self.config.steps, accelerator)
+        if self.config.averaging:
+            self.module.load_state_dict({**self.module.state_dict(), **self.average})
+
+
+def _floats(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            yield name, value.detach()
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _schedule(index: int, config: FitConfig) -> float:
+    """Return the share of the peak learning rate at step `index`, in (0, 1]."""
+    warm = min(1.0, (index + 1) / max(1, config.warmup))
+    return warm * 0.5 * (1 + math.cos(math.pi * index / config.steps))
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that a step is finished before a checkpoint."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals belong to the main thread
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda *_: event.set()) for kind in kinds}
+    try:
+        yield event
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,218 @@
+"""Weights as safetensors with provenance; nothing here ever executes a file.
+
+Layout of NAME.safetensors: the tensors of the ANSM alone, and metadata strings `format`,
+`format_version`, `architecture`, `stage`, `localizer`, `normalisation`, `recipe`, `metrics`,
+`parent`; all but the first two and `stage` are JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.errors import ConfigError, WeightsError
+from ansm_plugin.localizer import LocalizerSpec, fingerprint
+
+FORMAT = "ansm"
+FORMAT_VERSION = 1
+_PICKLE_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where an ANSM comes from.
+
+    Attributes:
+        stage: recipe that wrote the weights, or "untrained".
+        localizer: family, class and sha256 of the state of the localizer it was trained for.
+        normalisation: mean, std and where they were found.
+        recipe: the full config that reproduces the run.
+        metrics: what was measured, by name.
+        parent: sha256 of the file of the stage before, or "".
+    """
+
+    stage: str = "untrained"
+    localizer: Mapping[str, str] = field(default_factory=dict)
+    normalisation: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parent: str = ""
+
+
+def identify(localizer: nn.Module, spec: LocalizerSpec) -> dict[str, str]:
+    """Return family, class and sha256 of the state of a localizer."""
+    return {
+        "family": spec.family,
+        "class": type(localizer).__name__,
+        "sha256": fingerprint(localizer),
+    }
+
+
+def save_ansm(ansm: ANSM, path: str | Path, provenance: Provenance | None = None) -> Path:
+    """Write an ANSM and its provenance; the file appears whole or not at all.
+
+    Raises:
+        WeightsError: the folder cannot be written, or the disk is full.
+    """
+    origin = provenance or Provenance()
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "architecture": json.dumps(ansm.architecture.as_dict()),
+        "stage": origin.stage,
+        **{
+            key: json.dumps(getattr(origin, key), default=str)
+            for key in ("localizer", "normalisation", "recipe", "metrics", "parent")
+        },
+    }
+    return write_tensors(ansm.state_dict(), path, metadata)
+
+
+def load_ansm(path: str | Path, *, into: str | nn.Module | None = None) -> ANSM:
+    """Read an ANSM written by `save_ansm`, on the CPU and in eval mode.
+
+    Args:
+        path: the safetensors file.
+        into: a preset name or an ANSM that must have the architecture of the file; None takes
+            what the file says.
+
+    Raises:
+        WeightsError: a pickle, a truncated or foreign file, a newer format, or another architecture.
+    """
+    metadata = read_ansm_metadata(path)
+    ansm = into if isinstance(into, ANSM) else ANSM(_architecture(metadata, path))
+    if isinstance(into, str):
+        wanted = ANSM(into).architecture
+        if wanted != ansm.architecture:
+            raise WeightsError(
+                f"{path} holds the architecture {ansm.architecture}; preset {into!r} is {wanted}. "
+                "Leave out ansm= to take what the file says."
+            )
+    load_strictly(ansm, load_file(str(path)), str(path))
+    return ansm.eval()
+
+
+def read_ansm_metadata(path: str | Path) -> dict[str, str]:
+    """Return the metadata strings of an ANSM file after checking its format and version."""
+    metadata = read_metadata(path)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} is a safetensors file, but not one of an ANSM (format "
+            f"{metadata.get('format')!r}, expected {FORMAT!r}). Localizer weights go behind the "
+            "localizer's name: NAME@weights.safetensors."
+        )
+    if int(metadata.get("format_version", "0")) > FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has format version {metadata['format_version']}; this release reads up to "
+            f"{FORMAT_VERSION}. Upgrade ansm_plugin."
+        )
+    return metadata
+
+
+def warn_if_foreign(path: str | Path, localizer: nn.Module) -> None:
+    """Warn when the ANSM in `path` was trained for another localizer, naming both."""
+    trained_for = json.loads(read_ansm_metadata(path).get("localizer", "{}"))
+    expected = trained_for.get("sha256")
+    given = fingerprint(localizer)
+    if expected and expected != given:
+        warnings.warn(
+            f"{path} was trained for {trained_for.get('class')} with state {expected[:12]}; the "
+            f"localizer given is {type(localizer).__name__} with state {given[:12]}. "
+            "The defence may not work: train an ANSM for this localizer.",
+            stacklevel=3,
+        )
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into `module`, or raise WeightsError that counts and names what differs."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    foreign = sorted(state.keys() - own.keys())
+    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if missing or foreign or shapes:
+        raise WeightsError(
+            f"{source} does not fit {type(module).__name__}: {len(missing)} tensors missing "
+            f"{missing[:3]}, {len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape "
+            f"{sorted(shapes)[:3]}."
+        )
+    module.load_state_dict(dict(state))
+
+
+def load_localizer_weights(localizer: nn.Module, path: str | Path) -> None:
+    """Load a safetensors file into a localizer, strictly; fp16 is widened to the model's dtype."""
+    read_metadata(path)
+    load_strictly(localizer, load_file(str(path)), str(path))
+
+
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]
+) -> Path:
+    """Write tensors as safetensors through a temporary file that replaces `path` at the end."""
+    target = Path(path)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+    except OSError as error:
+        raise WeightsError(_unwritable(target, error)) from error
+    try:
+        save_file(plain, name, metadata=dict(metadata))
+        Path(name).chmod(0o644)  # mkstemp is private; weights are shared like other files
+        Path(name).replace(target)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(_unwritable(target, error)) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return target
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file, or raise WeightsError that says what it is."""
+    file = Path(path)
+    if not file.is_file():
+        raise WeightsError(f"there is no weights file {file}; check the path.")
+    if file.suffix in _PICKLE_SUFFIXES or _looks_pickled(file):
+        raise WeightsError(
+            f"{file} is a pickle, which can run code when read; only safetensors are loaded. "
+            f"Convert it once: ansm convert {file} {file.with_suffix('.safetensors')}"
+        )
+    try:
+        with safe_open(str(file), framework="pt") as handle:
+            return dict(handle.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{file} cannot be read as safetensors ({error}); it is truncated or another kind of "
+            "file. Copy it again or train it again."
+        ) from error
+
+
+def _architecture(metadata: Mapping[str, str], path: str | Path) -> Architecture:
+    try:
+        fields = json.loads(metadata["architecture"])
+        return Architecture(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise WeightsError(f"{path} does not say which ANSM it holds: {error}") from error
+
+
+def _looks_pickled(path: Path) -> bool:
+    head = path.open("rb").read(4)
+    return head[:2] == b"\x80\x02" or head == b"PK\x03\x04"  # pickle protocol 2, or torch's zip
+
+
+def _unwritable(path: Path, error: Exception) -> str:
+    return f"cannot write {path}: {error}. Nothing was left half-written; free space or choose "\
+        "another folder."
+
+

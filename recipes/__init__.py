@@ -1,0 +1,4 @@
+"""Training stages with all their choices: localizer, ffa, mgr, two_stage."""
+
+if __name__ != "ansm_plugin.recipes":
+    raise ImportError("import ansm_plugin.recipes, not recipes: two copies would not agree.")

@@ -1,0 +1,91 @@
+"""Recipe `localizer`: train a localizer on forged crops; for users who have none yet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.augment import dihedral
+from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
+from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.forgeries import Forgeries, ForgeryConfig
+from ansm_plugin.localizer import describe, fingerprint, mask_forward
+from ansm_plugin.losses import mask_loss
+from ansm_plugin.recipes.config import save_config
+from ansm_plugin.training import (
+    FitConfig,
+    Report,
+    Shard,
+    StepOutput,
+    discard_checkpoint,
+    fit,
+    silent,
+)
+from ansm_plugin.weights import write_tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalizerRecipe:
+    """All choices of the recipe.
+
+    Attributes:
+        localizer: its name; weights behind `@` are not used, training starts at random ones.
+        data: the forged crops.
+        bce_weight: share of cross-entropy beside soft Dice.
+        fit: how long and how fast.
+    """
+
+    localizer: str = DEFAULT_LOCALIZER
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(count=32768, forgeries=ForgeryConfig(kinds=("splice",)))
+    )
+    bce_weight: float = 0.3
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=8000, learning_rate=2e-3, weight_decay=1e-2)
+    )
+
+
+def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
+    """Train and write `output/localizer.safetensors` and `output/localizer.toml`.
+
+    Returns:
+        the weights file.
+
+    Raises:
+        AnsmError: the data, the name or the folder cannot be used, or training stopped.
+    """
+    save_config(recipe, output / "localizer.toml")
+    torch.manual_seed(recipe.fit.seed)  # the only place that decides the initial weights
+    model = build_architecture(recipe.localizer).to(memory_format=torch.channels_last)
+    forward = mask_forward(model, describe(model), precision=recipe.fit.precision)
+    crops = load_crops(recipe.data)
+
+    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+        images, masks = draw(crops, recipe.fit.batch_size, generator, shard)
+        images, masks = dihedral(images, masks, generator)
+        return StepOutput(mask_loss(forward(images), masks, bce_weight=recipe.bce_weight), {})
+
+    fit(
+        "localizer",
+        model,
+        step,
+        recipe.fit,
+        folder=output,
+        identity=asdict(recipe),
+        report=report,
+    )
+    metadata = {"format": "localizer", "name": recipe.localizer, "sha256": fingerprint(model)}
+    path = write_tensors(model.state_dict(), output / "localizer.safetensors", metadata)
+    discard_checkpoint(output, "localizer")
+    return path
+
+
+def draw(
+    crops: Forgeries, count: int, generator: torch.Generator, shard: Shard
+) -> tuple[Tensor, Tensor]:
+    """Draw `count` crops; return this process's share as float images and masks in [0, 1]."""
+    index = shard.of(torch.randint(len(crops), (count,), generator=generator))
+    return crops.images[index].float().div(255), crops.masks[index].float()
