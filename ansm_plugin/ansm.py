@@ -33,9 +33,9 @@ class Architecture:
     """
 
     unshuffle: int = 1
-    widths: tuple[int, ...] = (24, 48, 96)
-    encoder_blocks: tuple[int, ...] = (2, 2, 3)
-    decoder_blocks: tuple[int, ...] = (2, 2)
+    widths: tuple[int, ...] = (32, 64, 128)
+    encoder_blocks: tuple[int, ...] = (2, 2, 2)
+    decoder_blocks: tuple[int, ...] = (1, 2)
     norm: Literal["none", "batch"] = "none"
     bound_255: float = 16.0
 
@@ -69,7 +69,7 @@ class Architecture:
 # GMAC at 512x512 as multiples of smp.Unet("resnet34") (31.3): see recipes/README.md.
 PRESETS: dict[str, Architecture] = {
     "small": Architecture(
-        unshuffle=2, widths=(32, 64, 96), encoder_blocks=(2, 2, 2), decoder_blocks=(2, 2)
+        unshuffle=2, widths=(32, 64, 128), encoder_blocks=(2, 2, 3), decoder_blocks=(2, 2)
     ),
     "base": Architecture(),
     # The accuracy reference: the denoising U-Net of HGD (Liao et al., CVPR 2018).

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ansm_plugin.errors import ConfigError, ImageError
 from ansm_plugin.forgeries import Forgeries, ForgeryConfig, Pixels, synthesize
-from ansm_plugin.photographs import packaged, procedural
+from ansm_plugin.photographs import halved, packaged, procedural
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _MASK_ENDINGS = ("", "_gt", "_mask")
@@ -68,7 +68,9 @@ def load_crops(config: DataConfig) -> Forgeries:
     if config.images is not None:
         photographs = [read_image(p) for p in list_images(config.images, config.pattern)]
     elif config.split == "train":
-        photographs = [*packaged("train"), *procedural(400, seed=config.seed)]
+        own = packaged("train")
+        # Half-size copies: the same few photographs seen from farther away.
+        photographs = [*own, *map(halved, own), *procedural(120, seed=config.seed)]
     else:
         photographs = packaged("test")
     return synthesize(photographs, config.count, config.forgeries, seed=config.seed)

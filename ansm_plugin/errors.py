@@ -6,6 +6,7 @@ AnsmError                 every mistake a caller can make and mend
 ├── WeightsError          a weights file cannot be read, trusted or matched
 ├── ConfigError           an unknown name or a value out of range
 └── TrainingError         a training stopped before its end (the checkpoint is named)
+    └── TrainingInterrupted   because it was told to: Ctrl-C or SIGTERM
 
 Each message says what was given, what is allowed and what to do.
 """
@@ -38,6 +39,10 @@ class ConfigError(AnsmError):
 
 class TrainingError(AnsmError):
     """A training stopped before its end; the message names the last good checkpoint."""
+
+
+class TrainingInterrupted(TrainingError):
+    """A training was told to stop, and wrote a checkpoint first."""
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:

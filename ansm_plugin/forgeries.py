@@ -41,7 +41,7 @@ class ForgeryConfig:
     """
 
     size: int = 64
-    area: tuple[float, float] = (0.08, 0.4)
+    area: tuple[float, float] = (0.1, 0.4)
     kinds: tuple[str, ...] = ("splice", "copy_move", "removal")
     traces: tuple[str, ...] = ("noise", "blur", "jpeg", "resample")
     authentic: float = 0.0
@@ -195,22 +195,22 @@ KINDS: dict[str, Callable[[Floats, Sequence[Pixels], Pixels, Rng], Floats]] = {
 
 
 def _noise(donor: Floats, rng: Rng) -> Floats:
-    sigma = rng.uniform(3, 12)
+    sigma = rng.uniform(5, 14)
     return donor + rng.normal(0, sigma, donor.shape).astype(np.float32)
 
 
 def _blur(donor: Floats, rng: Rng) -> Floats:
-    return blurred(donor, rng.uniform(0.7, 1.6))
+    return blurred(donor, rng.uniform(0.9, 2.0))
 
 
 def _jpeg(donor: Floats, rng: Rng) -> Floats:
-    return jpeg(donor, int(rng.integers(30, 66)))
+    return jpeg(donor, int(rng.integers(15, 46)))
 
 
 def _resample(donor: Floats, rng: Rng) -> Floats:
-    """Enlarge the middle of the donor by 1.3 to 2.5."""
+    """Enlarge the middle of the donor by 1.5 to 3."""
     size = len(donor)
-    side = size / rng.uniform(1.3, 2.5)
+    side = size / rng.uniform(1.5, 3.0)
     left, top = rng.uniform(0, size - side, 2)
     box = (left, top, left + side, top + side)
     resized = _as_image(donor).resize((size, size), Image.Resampling.BICUBIC, box=box)

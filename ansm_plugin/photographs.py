@@ -32,12 +32,12 @@ _PACKAGED = {
             "gravel.png",
             "camera.png",
             "coins.png",
+            "motorcycle_left.png",
         )
     ],
     "test": [
         ("skimage", "data/astronaut.png"),
         ("skimage", "data/chelsea.png"),
-        ("skimage", "data/motorcycle_left.png"),
         ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
     ],
 }
@@ -53,6 +53,12 @@ def packaged(split: Literal["train", "test"]) -> list[Pixels]:
 def procedural(count: int, *, seed: int, size: int = 192) -> list[Pixels]:
     """Return `count` procedural scenes `(size, size, 3)` uint8; scene i depends on (seed, i)."""
     return [scene(size, np.random.default_rng((seed, 7919, i))) for i in range(count)]
+
+
+def halved(photograph: Pixels) -> Pixels:
+    """Return a photograph `(H, W, 3)` at half its height and width."""
+    size = (photograph.shape[1] // 2, photograph.shape[0] // 2)
+    return np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BOX))
 
 
 def scene(size: int, rng: Rng) -> Pixels:

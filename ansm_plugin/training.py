@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ansm_plugin.errors import ConfigError, TrainingError
+from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted
 from ansm_plugin.weights import read_metadata, write_tensors
 
 
@@ -111,7 +111,8 @@ def fit(
         report: called with name, finished steps, all steps and logs.
 
     Raises:
-        TrainingError: a loss was not finite, or the training was interrupted.
+        TrainingError: a loss was not finite.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is written.
     """
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     run = _Run(name, module, config, folder, {**identity, "fit": asdict(config)})
@@ -126,7 +127,7 @@ def fit(
                 if interrupted.is_set() or done % config.checkpoint_every == 0:
                     run.save(done, accelerator)
                 if interrupted.is_set():
-                    raise TrainingError(
+                    raise TrainingInterrupted(
                         f"{name} was interrupted after step {done} of {config.steps}; the "
                         f"checkpoint is {run.path}. Run the same command to go on."
                     )
@@ -134,6 +135,14 @@ def fit(
     finally:
         module.train(was_training)
     run.finish(accelerator)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Make initial weights depend on `seed` alone, and leave the caller's random state as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def discard_checkpoint(folder: Path, name: str) -> None:

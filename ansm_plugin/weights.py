@@ -7,6 +7,7 @@ Layout of NAME.safetensors: the tensors of the ANSM alone, and metadata strings 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -153,6 +154,11 @@ def load_localizer_weights(localizer: nn.Module, path: str | Path) -> None:
     """Load a safetensors file into a localizer, strictly; fp16 is widened to the model's dtype."""
     read_metadata(path)
     load_strictly(localizer, load_file(str(path)), str(path))
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the sha256 of a file, which names it as the parent of a later stage."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def write_tensors(

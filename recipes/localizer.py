@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ansm_plugin.augment import dihedral
+from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
 from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.forgeries import Forgeries, ForgeryConfig
@@ -22,6 +22,7 @@ from ansm_plugin.training import (
     StepOutput,
     discard_checkpoint,
     fit,
+    seeded,
     silent,
 )
 from ansm_plugin.weights import write_tensors
@@ -35,6 +36,7 @@ class LocalizerRecipe:
         localizer: its name; weights behind `@` are not used, training starts at random ones.
         data: the forged crops.
         bce_weight: share of cross-entropy beside soft Dice.
+        photometric: share of batches with changed brightness, contrast and gamma.
         fit: how long and how fast.
     """
 
@@ -43,9 +45,13 @@ class LocalizerRecipe:
         default_factory=lambda: DataConfig(count=32768, forgeries=ForgeryConfig(kinds=("splice",)))
     )
     bce_weight: float = 0.3
+    photometric: float = 0.5
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=8000, learning_rate=2e-3, weight_decay=1e-2)
+        default_factory=lambda: FitConfig(steps=6000, learning_rate=2e-3, weight_decay=1e-2)
     )
+
+
+RECIPE = LocalizerRecipe
 
 
 def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
@@ -58,14 +64,16 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
         AnsmError: the data, the name or the folder cannot be used, or training stopped.
     """
     save_config(recipe, output / "localizer.toml")
-    torch.manual_seed(recipe.fit.seed)  # the only place that decides the initial weights
-    model = build_architecture(recipe.localizer).to(memory_format=torch.channels_last)
+    with seeded(recipe.fit.seed):
+        model = build_architecture(recipe.localizer).to(memory_format=torch.channels_last)
     forward = mask_forward(model, describe(model), precision=recipe.fit.precision)
     crops = load_crops(recipe.data)
 
     def step(generator: torch.Generator, shard: Shard) -> StepOutput:
         images, masks = draw(crops, recipe.fit.batch_size, generator, shard)
         images, masks = dihedral(images, masks, generator)
+        if float(torch.rand((), generator=generator)) < recipe.photometric:
+            images = photometric(images, generator)
         return StepOutput(mask_loss(forward(images), masks, bce_weight=recipe.bce_weight), {})
 
     fit(

@@ -1,0 +1,76 @@
+"""`ansm info`: what a safetensors file holds and where it comes from."""
+
+from __future__ import annotations
+
+import json as json_format
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from ansm_plugin.files import write_whole
+from ansm_plugin.weights import FORMAT, load_ansm, read_ansm_metadata, read_metadata, sha256_of
+
+
+def run(*, file: Path, json: Path | None) -> None:
+    """Print what is known of `file`; also as JSON where asked."""
+    facts = describe_file(file)
+    print("\n".join(_lines(facts)))
+    if json is not None:
+        write_json(facts, json)
+
+
+def describe_file(file: Path) -> dict[str, Any]:
+    """Return the facts of an ANSM's or a localizer's weights.
+
+    Raises:
+        WeightsError: a pickle, a truncated or foreign file, or a newer format.
+    """
+    metadata = read_metadata(file)
+    kind = metadata.get("format", "")
+    common = {"file": str(file), "sha256": sha256_of(file), **_sizes(file)}
+    if kind == FORMAT:
+        return {"kind": "ANSM", **common, **_ansm_facts(file)}
+    known = "localizer" if kind in ("localizer", "") else f"unknown format {kind!r}"
+    return {"kind": known, **common, **{k: v for k, v in metadata.items() if k != "format"}}
+
+
+def write_json(facts: dict[str, Any], path: Path) -> None:
+    """Write facts as JSON; the file appears whole or not at all."""
+    text = json_format.dumps(facts, indent=2, default=str) + "\n"
+    write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+def _ansm_facts(file: Path) -> dict[str, Any]:
+    metadata = read_ansm_metadata(file)
+    facts: dict[str, Any] = {"untrained": load_ansm(file).is_identity}
+    facts["stage"] = metadata.get("stage", "")
+    for key in ("architecture", "localizer", "normalisation", "metrics", "parent", "recipe"):
+        facts[key] = json_format.loads(metadata.get(key, '""'))
+    return {**facts, "format_version": metadata["format_version"]}
+
+
+def _sizes(file: Path) -> dict[str, int]:
+    with safe_open(str(file), framework="pt") as handle:
+        shapes = [handle.get_slice(name).get_shape() for name in handle.keys()]  # noqa: SIM118
+    return {"tensors": len(shapes), "parameters": sum(math.prod(shape) for shape in shapes)}
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """Return "name  value" lines, nested tables indented."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{key}", *_lines(value, indent + "  ")]
+        elif value not in ("", None, {}):
+            lines.append(f"{indent}{key:<16} {_text(value)}")
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,62 @@
+"""The localizer and the ANSM that a command's options name."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from torch import nn
+
+from ansm_plugin.ansm import ANSM
+from ansm_plugin.backbones import reference
+from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.registry import family_names
+
+
+def load_defended(
+    localizer: str | None, ansm: Path | None, *, may_be_untrained: bool = False
+) -> DefendedLocalizer[nn.Module]:
+    """Build a localizer and put its ANSM in front of it.
+
+    Args:
+        localizer: its name; None is the embedded one.
+        ansm: weights; None takes those that come with the embedded localizer.
+        may_be_untrained: whether another localizer may go without weights; it gets a fresh ANSM.
+
+    Raises:
+        ConfigError: another localizer without weights.
+        AnsmError: a name or a file cannot be used.
+    """
+    name = localizer or reference.DEFAULT_LOCALIZER
+    is_embedded = name == reference.DEFAULT_LOCALIZER
+    weights = ansm or (reference.packaged_ansm() if is_embedded else None)
+    if weights is None and not may_be_untrained:
+        raise ConfigError(
+            f"no ANSM is known for {name}: pass --ansm FILE, train one with `ansm train two-stage "
+            f"--localizer {name} --output DIR`, or pass --bare to use no defence."
+        )
+    return wrap_with_ansm(load_localizer(name), None if weights is None else str(weights))
+
+
+def warn_if_untrained(ansm: nn.Module) -> None:
+    """Warn when an ANSM changes nothing yet."""
+    if isinstance(ansm, ANSM) and ansm.is_identity:
+        warnings.warn(
+            "the ANSM is untrained: it changes nothing, and the localizer is not defended. Train "
+            "one with `ansm train two-stage`.",
+            stacklevel=2,
+        )
+
+
+def load_localizer(name: str | None) -> nn.Module:
+    """Build a localizer by name; None is the embedded one. Warn where its weights are random."""
+    name = name or reference.DEFAULT_LOCALIZER
+    base, _, weights = name.partition("@")
+    if base.partition(":")[0] in set(family_names()) - {"plain"} and not weights:
+        warnings.warn(
+            f"{name} has random weights, so its masks mean nothing; name its weights: "
+            f"{name}@weights.safetensors.",
+            stacklevel=2,
+        )
+    return reference.build_localizer(name)

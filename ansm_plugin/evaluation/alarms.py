@@ -1,0 +1,68 @@
+"""Reasons to distrust an evaluation, found in its own rows.
+
+The honesty checks that broken defences would have failed (Carlini et al., arXiv 1902.06705).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+
+from ansm_plugin.evaluation.metrics import MIN_DAMAGE
+from ansm_plugin.evaluation.results import Row, clean_row, row_pairs
+
+_SLACK = 0.02  # differences of F1 below this are noise of the random start
+
+UNTRAINED = (
+    "the ANSM is untrained: it adds nothing, so defended and bare are the same. Train one with "
+    "`ansm train two-stage`, or pass its weights."
+)
+
+
+def find_alarms(rows: tuple[Row, ...], *, is_untrained: bool) -> tuple[str, ...]:
+    """Return what is wrong or suspicious, in plain words; empty where nothing is."""
+    untrained = (UNTRAINED,) if is_untrained else ()
+    return (*untrained, *_idle_attacks(rows), *_rising_f1(rows), *_weak_white_box(rows))
+
+
+def _idle_attacks(rows: tuple[Row, ...]) -> Iterator[str]:
+    clean = clean_row(rows, "none").f1
+    for bare, _ in row_pairs(rows):
+        if clean - bare.f1 < MIN_DAMAGE:
+            yield (
+                f"{bare.key} does nothing: the bare localizer scores F1 {bare.f1:.3f} attacked and "
+                f"{clean:.3f} on original images. Check that gradients reach the image, and raise "
+                "eps or steps."
+            )
+
+
+def _rising_f1(rows: tuple[Row, ...]) -> Iterator[str]:
+    """A larger ball holds the smaller one: an attack that then does less searched it badly."""
+    attacked = [row for row in rows if _is_direct(row)]
+    attacked.sort(key=lambda row: (row.threat, row.attack, row.eps_255))
+    for _, group in groupby(attacked, key=lambda row: (row.threat, row.attack)):
+        for smaller, larger in pairwise(group):
+            if larger.f1 > smaller.f1 + _SLACK:
+                yield (
+                    f"F1 does not fall with eps: {smaller.threat} {smaller.key} leaves "
+                    f"{smaller.f1:.3f}, {larger.key} leaves {larger.f1:.3f}. Raise steps."
+                )
+
+
+def _is_direct(row: Row) -> bool:
+    """Return whether the scored model is the one that was attacked."""
+    return (row.threat, row.defence) in {("T1", "none"), ("T4", "ansm")}
+
+
+def _weak_white_box(rows: tuple[Row, ...]) -> Iterator[str]:
+    """Who knows the module can do no worse than who does not; else its gradients mislead."""
+    for white in (row for row in rows if row.threat == "T4"):
+        grey = [d for _, d in row_pairs(rows) if d.eps_255 == white.eps_255]
+        strongest = min(grey, key=lambda row: row.f1, default=white)
+        if white.f1 > strongest.f1 + _SLACK:
+            yield (
+                f"the white-box attack {white.key} leaves F1 {white.f1:.3f}, more than the "
+                f"{strongest.f1:.3f} that {strongest.key} leaves without knowing the module: "
+                "gradients through the module mislead, so its white-box figure is no lower bound. "
+                "Raise white_box_steps."
+            )

@@ -1,0 +1,145 @@
+"""Metrics of masks: pure functions, one value per image.
+
+A pixel is predicted as forged where its probability is above 0.5, which is a logit above 0.
+Shape of all `logits` and `masks`: `(B, 1, H, W)`, masks in {0, 1}.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.errors import ConfigError, ImageError
+
+MIN_DAMAGE = 0.01  # below this loss of F1 a recovery would be a ratio of two noises
+_EPS = 1e-8
+
+
+class _Counts(NamedTuple):
+    """Pixels of each image that are hit, falsely predicted and missed, `(B,)` in fp64."""
+
+    hit: Tensor
+    false: Tensor
+    missed: Tensor
+
+
+def f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the pixel F1 of each image; an authentic image (empty mask) scores 0.
+
+    IMDLBenCo's PixelF1 at threshold 0.5: precision and recall with 1e-8 in each denominator.
+
+    Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
+    """
+    hit, false, missed = _count(logits, masks)
+    precision = hit / (hit + false + _EPS)
+    recall = hit / (hit + missed + _EPS)
+    return 2 * precision * recall / (precision + recall + _EPS)
+
+
+def iou_scores(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the intersection over union of each image; an authentic image scores 0.
+
+    Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
+    """
+    hit, false, missed = _count(logits, masks)
+    return hit / (hit + false + missed + _EPS)
+
+
+def auc_scores(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the area under the ROC curve over the pixels of each image.
+
+    NaN where it is not defined: an image that is authentic, or forged everywhere. Ties count half.
+
+    Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1] or NaN, fp64.
+    """
+    # Imported here: torchmetrics is slow to import, and training needs the other metrics alone.
+    from torchmetrics.functional.classification import binary_auroc
+
+    _require_matching(logits, masks)
+    labels = (masks > 0.5).long().flatten(1)
+    scores = [
+        float(binary_auroc(_ranks(z), t)) if 0 < int(t.sum()) < len(t) else math.nan
+        for z, t in zip(logits.detach().flatten(1), labels, strict=True)
+    ]
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def false_positive_share(logits: Tensor) -> Tensor:
+    """Return the share of pixels predicted as forged; for authentic images each one is false.
+
+    Shape: `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
+    """
+    return (logits > 0).double().mean((1, 2, 3))
+
+
+def bootstrap_interval(
+    values: Tensor, *, seed: int, level: float = 0.95, draws: int = 1000
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the mean over images.
+
+    Args:
+        values: `(B,)`; NaN are left out. Without any value both ends are NaN.
+        seed: decides the resampling.
+        level: share of the resampled means within the interval, in (0, 1).
+        draws: number of resampled means.
+
+    Raises:
+        ConfigError: level or draws out of range.
+    """
+    if not 0 < level < 1 or draws < 1:
+        raise ConfigError(f"level {level} must be in (0, 1) and draws {draws} at least 1.")
+    kept = values.detach().double().cpu()
+    kept = kept[~kept.isnan()]
+    if not len(kept):
+        return math.nan, math.nan
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(len(kept), (draws, len(kept)), generator=generator)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = kept[chosen].mean(1).quantile(ends).tolist()
+    return low, high
+
+
+def recovery(f1_clean: float, f1_attacked: float, f1_defended_attacked: float) -> float | None:
+    """Return the share of the F1 lost to an attack that the defence gives back.
+
+    1 is all of it, 0 nothing, below 0 makes it worse. None where the attack took less than
+    `MIN_DAMAGE`: there is nothing to give back.
+    """
+    damage = f1_clean - f1_attacked
+    return None if damage < MIN_DAMAGE else (f1_defended_attacked - f1_attacked) / damage
+
+
+def harm(f1_clean: float, f1_defended_clean: float) -> float:
+    """Return the F1 that the defence costs on original images; negative where it helps."""
+    return f1_clean - f1_defended_clean
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Return the share of smaller values for each value, equal for equal values, fp64.
+
+    AUC depends on ranks alone; a sigmoid would make all confident logits the probability 1, a tie.
+    """
+    return torch.searchsorted(values.sort().values, values).double() / len(values)
+
+
+def _count(logits: Tensor, masks: Tensor) -> _Counts:
+    _require_matching(logits, masks)
+    predicted, forged = logits > 0, masks > 0.5
+    # Counted as integers: a sum of fp32 stops being exact at 16 megapixels.
+    hit, false, missed = (
+        pixels.sum((1, 2, 3)).double()
+        for pixels in (predicted & forged, predicted & ~forged, ~predicted & forged)
+    )
+    return _Counts(hit, false, missed)
+
+
+def _require_matching(logits: Tensor, masks: Tensor) -> None:
+    # Broadcasting would turn (B, 1, H, W) against (B, H, W) into a wrong number, not an error.
+    if logits.shape != masks.shape or logits.ndim != 4 or logits.shape[1] != 1:
+        raise ImageError(
+            f"logits {tuple(logits.shape)} and masks {tuple(masks.shape)} were given; both must be "
+            "(B, 1, H, W)."
+        )

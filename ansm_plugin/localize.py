@@ -1,0 +1,177 @@
+"""Tamper probabilities of whole photographs, in tiles where they are large, and pictures of them.
+
+Shape suffixes: H height, W width of the photograph; h, w of a tile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from ansm_plugin.data import to_tensor
+from ansm_plugin.errors import ConfigError, LocalizerError
+from ansm_plugin.files import write_whole
+from ansm_plugin.forgeries import Pixels
+from ansm_plugin.localizer import LocalizerSpec, mask_forward
+
+TILE = 1024
+OVERLAP = 128
+# Tiles start at multiples of this (and of the localizer's stride), so that neither the strides of
+# the networks nor JPEG's grid of 8 pixels lie differently in a tile than in the whole photograph.
+_GRID = 32
+_TINT = np.array([255, 0, 60], np.uint8)
+_OUTLINE = np.array([255, 225, 0], np.uint8)
+_BAND = 1024  # rows that are painted at once, so that a large photograph needs no large copies
+
+Probabilities = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class Span(NamedTuple):
+    """Where a tile lies along one axis, and the weight of each of its pixels."""
+
+    start: int
+    stop: int
+    weight: NDArray[np.float32]
+
+
+def localize_image(
+    localizer: nn.Module,
+    spec: LocalizerSpec,
+    pixels_HW3: Pixels,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+) -> Probabilities:
+    """Return the probability of tampering per pixel, `(H, W)` in [0, 1].
+
+    Memory beyond photograph and result is that of one tile. In the overlap of two tiles the
+    outer quarter of each is dropped and the rest is blended linearly.
+
+    Args:
+        localizer: bare or defended, in eval mode.
+        spec: how to talk to it.
+        pixels_HW3: `(H, W, 3)` uint8, any size.
+        tile: longest side that is worked on at once, rounded up to the grid of tiles.
+        overlap: pixels that neighbouring tiles share; at most half a tile.
+
+    Raises:
+        ConfigError: tile and overlap do not fit each other.
+        LocalizerError: the localizer cannot take a tile, or returns NaN.
+    """
+    if overlap < 1 or tile < 2 * overlap:
+        raise ConfigError(
+            f"tile is {tile} and overlap {overlap}; a tile must be at least two overlaps "
+            f"({2 * overlap}), an overlap at least 1."
+        )
+    grid = math.lcm(_GRID, spec.stride)
+    rows, columns = (spans(n, tile, overlap, grid) for n in pixels_HW3.shape[:2])
+    probabilities_HW = np.zeros(pixels_HW3.shape[:2], np.float32)
+    predict = _predictor(localizer, spec)
+    for row, column in itertools.product(rows, columns):
+        window = (slice(row.start, row.stop), slice(column.start, column.stop))
+        weight_hw = row.weight[:, None] * column.weight
+        probabilities_HW[window] += weight_hw * predict(pixels_HW3[window])
+    return probabilities_HW
+
+
+def spans(length: int, tile: int, overlap: int, grid: int) -> list[Span]:
+    """Cut `length` pixels into overlapping tiles whose weights add up to 1 at every pixel.
+
+    All tiles start at multiples of `grid`; neighbours share `overlap` pixels, up to rounding.
+    """
+    shared = math.ceil(overlap / grid) * grid
+    side = max(2 * shared, math.ceil(tile / grid) * grid)
+    if length <= side:
+        return [Span(0, length, np.ones(length, np.float32))]
+    ramp = _ramp(shared)
+    made = []
+    for start in range(0, length - shared, side - shared):
+        stop = min(start + side, length)
+        weight = np.ones(stop - start, np.float32)
+        if start > 0:
+            weight[:shared] = ramp
+        if stop < length:
+            weight[-shared:] = 1 - ramp
+        made.append(Span(start, stop, weight))
+    return made
+
+
+def outline(mask_HW: Mask, width: int) -> Mask:
+    """Return the inner edge of a mask, `width` pixels wide; the picture's border is no edge."""
+    inner = mask_HW
+    for _ in range(width):
+        eroded = inner.copy()
+        eroded[1:] &= inner[:-1]
+        eroded[:-1] &= inner[1:]
+        eroded[:, 1:] &= inner[:, :-1]
+        eroded[:, :-1] &= inner[:, 1:]
+        inner = eroded
+    edge: Mask = mask_HW & ~inner
+    return edge
+
+
+def overlay(pixels_HW3: Pixels, mask_HW: Mask) -> Pixels:
+    """Return the photograph with the masked region tinted and outlined."""
+    edge_HW = outline(mask_HW, min(8, max(1, max(mask_HW.shape) // 400)))
+    painted = pixels_HW3.copy()
+    for top in range(0, len(painted), _BAND):
+        band, inside = painted[top : top + _BAND], mask_HW[top : top + _BAND]
+        band[inside] = band[inside] // 2 + _TINT // 2
+        band[edge_HW[top : top + _BAND]] = _OUTLINE
+    return painted
+
+
+def save_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
+    """Write `(H, W)` or `(H, W, 3)` uint8 as PNG; the file appears whole or not at all.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    # Level 1: a photograph of 100 megapixels in seconds, and hardly larger than at level 6.
+    return write_whole(
+        path, lambda stream: Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    )
+
+
+def _predictor(
+    localizer: nn.Module, spec: LocalizerSpec
+) -> Callable[[Pixels], NDArray[np.float32]]:
+    """Return pixels `(h, w, 3)` -> probabilities `(h, w)`, on the localizer's device."""
+    forward = mask_forward(localizer, spec)
+    device = next((p.device for p in localizer.parameters()), torch.device("cpu"))
+
+    def predict(pixels_hw3: Pixels) -> NDArray[np.float32]:
+        size = f"{pixels_hw3.shape[1]}x{pixels_hw3.shape[0]}"
+        try:
+            with torch.inference_mode():
+                probabilities = torch.sigmoid(forward(to_tensor(pixels_hw3).to(device)))[0, 0]
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise LocalizerError(
+                f"the localizer failed on {size} pixels: {error}. If memory ran out, lower "
+                "--tile; if the photograph is too small for it, enlarge the photograph."
+            ) from error
+        if not bool(torch.isfinite(probabilities).all()):
+            raise LocalizerError(
+                f"the localizer returned NaN on {size} pixels; its weights are damaged or not "
+                "those of this architecture."
+            )
+        result: NDArray[np.float32] = probabilities.cpu().numpy()
+        return result
+
+    return predict
+
+
+def _ramp(length: int) -> NDArray[np.float32]:
+    """Rise from 0 to 1 over the middle half of `length` pixels, symmetrically."""
+    position = (np.arange(length) + 0.5) / length
+    return (2 * position - 0.5).clip(0, 1).astype(np.float32)

@@ -1,0 +1,78 @@
+"""What an evaluation measures on: crops in memory, or whole images read when they are needed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import overload
+
+import torch
+
+from ansm_plugin.data import Pair, read_pair, to_tensor
+from ansm_plugin.errors import ImageError
+from ansm_plugin.evaluation import Sample
+from ansm_plugin.forgeries import Forgeries
+
+_CROPS_PER_BATCH = 32
+_PIXELS_PER_BATCH = 1_000_000
+# An attack holds the activations of a whole image; that of 4 megapixels takes several gigabytes.
+_LARGEST_PIXELS = 4_000_000
+
+
+def crop_samples(crops: Forgeries) -> list[Sample]:
+    """Return crops as batches of floats, named by their number."""
+    count = _CROPS_PER_BATCH
+    return [
+        Sample(
+            crops.images[start : start + count].float().div(255),
+            crops.masks[start : start + count].float(),
+            tuple(f"crop {i + 1}" for i in range(start, min(start + count, len(crops)))),
+        )
+        for start in range(0, len(crops), count)
+    ]
+
+
+class WholeImages(Sequence[Sample]):
+    """Batches of whole images of equal size, read from their files at each access.
+
+    Args:
+        pairs: images and masks; each is read once here, so that a bad one is found at the start.
+
+    Raises:
+        ImageError: a file cannot be read, a mask does not fit, or an image is too large.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        by_size: dict[tuple[int, int], list[Pair]] = defaultdict(list)
+        for pair in pairs:
+            _, mask = read_pair(pair)
+            height, width = mask.shape
+            if height * width > _LARGEST_PIXELS:
+                raise ImageError(
+                    f"{pair.image} is {width}x{height}; whole images are attacked, so at most "
+                    f"{_LARGEST_PIXELS:,} pixels are allowed. Cut it into parts."
+                )
+            by_size[height, width].append(pair)
+        self._batches: list[list[Pair]] = []
+        for (height, width), group in by_size.items():
+            count = max(1, _PIXELS_PER_BATCH // (height * width))
+            self._batches += [group[i : i + count] for i in range(0, len(group), count)]
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._batches)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        """Read one batch, or several."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        read = [read_pair(pair) for pair in self._batches[index]]
+        return Sample(
+            torch.cat([to_tensor(image) for image, _ in read]),
+            torch.stack([torch.from_numpy(mask).float()[None] for _, mask in read]),
+            tuple(pair.image.name for pair in self._batches[index]),
+        )

@@ -1,0 +1,120 @@
+"""Recipe `mgr`, stage 2: Mask-guided Refinement with the dual-mask constraint.
+
+Attacked and original images both localize as well as before: each branch is held against the mask
+(arXiv 2506.12871). One joint batch carries both, so that a BatchNorm sees one population.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.attacks import Forward
+from ansm_plugin.augment import channel
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.losses import dual_mask
+from ansm_plugin.recipes.config import save_config
+from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
+from ansm_plugin.training import FitConfig, Report, Shard, StepOutput, silent
+from ansm_plugin.weights import load_ansm, sha256_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mgr:
+    """Choices of stage 2.
+
+    Attributes:
+        original_weight: lambda, the weight of the original branch.
+        bce_weight: share of cross-entropy beside soft Dice.
+        target: the mask of both branches: "ground_truth", or "localizer" for the localizer's own
+            mask of the original image.
+        channel: share of batches that pass JPEG, resize, blur or noise between attack and ANSM.
+        fit: how long and how fast; a batch of n images is n / 2 attacked and n / 2 original.
+    """
+
+    original_weight: float = 1.0
+    bce_weight: float = 0.3
+    target: Literal["ground_truth", "localizer"] = "ground_truth"
+    channel: float = 0.0
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MgrRecipe(Stage):
+    """All choices of a run of stage 2 alone.
+
+    Attributes:
+        start: weights of stage 1.
+        mgr: choices of the stage.
+    """
+
+    start: Path | None = None
+    mgr: Mgr = field(default_factory=Mgr)
+
+
+RECIPE = MgrRecipe
+
+
+def run(recipe: MgrRecipe, output: Path, report: Report = silent) -> Path:
+    """Train stage 2 from stage 1; write `output/mgr.safetensors` and `output/mgr.toml`.
+
+    Raises:
+        AnsmError: a name, a file or a folder cannot be used, or training stopped.
+    """
+    if recipe.start is None:
+        raise ConfigError(
+            "stage 2 starts from stage 1: give start, the ffa.safetensors of `ansm train ffa`, or "
+            "run `ansm train two-stage`."
+        )
+    ansm = load_ansm(recipe.start)
+    save_config(recipe, output / "mgr.toml")
+    place = prepare(recipe, ansm, output, report)
+    parent = sha256_of(recipe.start)
+    return run_stage(
+        place, recipe.mgr, output, recipe=asdict(recipe), parent=parent, report=report
+    )
+
+
+def run_stage(
+    place: Workplace,
+    mgr: Mgr,
+    output: Path,
+    *,
+    recipe: dict[str, Any],
+    parent: str,
+    report: Report = silent,
+) -> Path:
+    """Refine by masks at a prepared workplace; write `output/mgr.safetensors`."""
+    forward = place.forward(mgr.fit.precision)
+
+    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+        half = max(shard.count, mgr.fit.batch_size // 2)
+        originals, masks, attacked = place.pairs.draw(half, generator, shard)
+        targets = masks if mgr.target == "ground_truth" else clean_masks(forward, originals)
+        both = torch.cat([attacked, originals])
+        if float(torch.rand((), generator=generator)) < mgr.channel:
+            both = channel(both, generator)
+        suppressed = place.suppress(both)
+        attacked_logits, original_logits = forward(suppressed.images).chunk(2)
+        loss = dual_mask(
+            attacked_logits,
+            original_logits,
+            targets,
+            original_weight=mgr.original_weight,
+            bce_weight=mgr.bce_weight,
+        )
+        return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
+
+    return train_stage(
+        "mgr", place, step, mgr.fit, output, recipe=recipe, parent=parent, report=report
+    )
+
+
+def clean_masks(forward: Forward, originals: Tensor) -> Tensor:
+    """Return the localizer's own masks of original images, `(B, 1, H, W)` in {0, 1}."""
+    with torch.no_grad():
+        return (forward(originals) > 0).float()

@@ -1,0 +1,60 @@
+"""Recipe `two_stage`: FFA, then MgR from its weights, on the same attacked crops."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
+from ansm_plugin.recipes import ffa as stage_1
+from ansm_plugin.recipes import mgr as stage_2
+from ansm_plugin.recipes.config import save_config
+from ansm_plugin.recipes.ffa import Ffa
+from ansm_plugin.recipes.mgr import Mgr
+from ansm_plugin.recipes.stage import Stage, is_finished, prepare
+from ansm_plugin.training import Report, seeded, silent
+from ansm_plugin.weights import load_ansm, sha256_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStageRecipe(Stage):
+    """All choices of both stages.
+
+    Attributes:
+        ansm: preset of the module to train.
+        ffa: choices of stage 1.
+        mgr: choices of stage 2.
+    """
+
+    ansm: str = DEFAULT_PRESET
+    ffa: Ffa = field(default_factory=Ffa)
+    mgr: Mgr = field(default_factory=Mgr)
+
+
+RECIPE = TwoStageRecipe
+
+
+def run(recipe: TwoStageRecipe, output: Path, report: Report = silent) -> Path:
+    """Train both stages; write `ffa.safetensors`, `mgr.safetensors` and `two_stage.toml`.
+
+    A finished stage 1 of the same recipe is not repeated. Returns the file of stage 2.
+
+    Raises:
+        AnsmError: a name, a file or a folder cannot be used, or training stopped.
+    """
+    save_config(recipe, output / "two_stage.toml")
+    with seeded(recipe.ffa.fit.seed):
+        ansm = ANSM(recipe.ansm)
+    place = prepare(recipe, ansm, output, report)
+    table = asdict(recipe)
+    # Stage 1 does not depend on the choices of stage 2: changing those keeps its result.
+    first_table = {k: v for k, v in table.items() if k != "mgr"}
+    first = output / "ffa.safetensors"
+    if not is_finished(first, place, first_table):
+        stage_1.run_stage(place, recipe.ffa, output, recipe=first_table, report=report)
+    load_ansm(first, into=place.ansm)
+    return stage_2.run_stage(
+        place, recipe.mgr, output, recipe=table, parent=sha256_of(first), report=report
+    )
