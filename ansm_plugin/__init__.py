@@ -1,1 +1,62 @@
-"""A drop-in defence of forgery localizers against adversarial noise."""
+"""A drop-in defence of forgery localizers against adversarial noise.
+
+Names are imported when they are first used, so that the command line answers without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ansm_plugin.ansm import ANSM
+    from ansm_plugin.defended import DefendedLocalizer, unwrap, wrap_with_ansm
+    from ansm_plugin.errors import AnsmError
+    from ansm_plugin.localizer import LocalizerSpec
+    from ansm_plugin.weights import load_ansm, save_ansm
+
+    __version__: str
+
+__all__ = [
+    "ANSM",
+    "AnsmError",
+    "DefendedLocalizer",
+    "LocalizerSpec",
+    "__version__",
+    "load_ansm",
+    "save_ansm",
+    "unwrap",
+    "wrap_with_ansm",
+]
+
+_HOME = {
+    "ANSM": "ansm",
+    "AnsmError": "errors",
+    "DefendedLocalizer": "defended",
+    "LocalizerSpec": "localizer",
+    "load_ansm": "weights",
+    "save_ansm": "weights",
+    "unwrap": "defended",
+    "wrap_with_ansm": "defended",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ansm_plugin")
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "0+unknown"

@@ -9,19 +9,16 @@ from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate, write_json
 from ansm_plugin.files import make_folder
-from ansm_plugin.forgeries import ForgeryConfig
 from ansm_plugin.pictures import save_pictures
 from ansm_plugin.samples import crop_samples
 from ansm_plugin.training import Report, silent
 
-# Another seed than the recipes train with, and the kind of forgery that they train on.
 _SEED = 1
-_FORGERIES = ForgeryConfig(kinds=("splice",))
 
 
 def demo_data(images: int) -> DataConfig:
     """Return the data of the demo: forgeries of the built-in test photographs."""
-    return DataConfig(split="test", count=images, seed=_SEED, forgeries=_FORGERIES)
+    return DataConfig(split="test", count=images, seed=_SEED)
 
 
 def demonstrate(

@@ -42,7 +42,7 @@ class ForgeryConfig:
 
     size: int = 64
     area: tuple[float, float] = (0.1, 0.4)
-    kinds: tuple[str, ...] = ("splice", "copy_move", "removal")
+    kinds: tuple[str, ...] = ("splice",)
     traces: tuple[str, ...] = ("noise", "blur", "jpeg", "resample")
     authentic: float = 0.0
     jpeg: float = 0.0

@@ -11,7 +11,7 @@ from torch import Tensor
 from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
 from ansm_plugin.data import DataConfig, load_crops
-from ansm_plugin.forgeries import Forgeries, ForgeryConfig
+from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.localizer import describe, fingerprint, mask_forward
 from ansm_plugin.losses import mask_loss
 from ansm_plugin.recipes.config import save_config
@@ -42,12 +42,12 @@ class LocalizerRecipe:
 
     localizer: str = DEFAULT_LOCALIZER
     data: DataConfig = field(
-        default_factory=lambda: DataConfig(count=32768, forgeries=ForgeryConfig(kinds=("splice",)))
+        default_factory=lambda: DataConfig(count=32768)
     )
     bce_weight: float = 0.3
     photometric: float = 0.5
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=6000, learning_rate=2e-3, weight_decay=1e-2)
+        default_factory=lambda: FitConfig(steps=5000, learning_rate=2e-3, weight_decay=1e-2)
     )
 
 

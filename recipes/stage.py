@@ -17,7 +17,6 @@ from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
 from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
-from ansm_plugin.forgeries import ForgeryConfig
 from ansm_plugin.localizer import LocalizerSpec, fingerprint, mask_forward
 from ansm_plugin.training import (
     FitConfig,
@@ -45,9 +44,7 @@ class Stage:
 
     localizer: str = DEFAULT_LOCALIZER
     data: DataConfig = field(
-        default_factory=lambda: DataConfig(
-            count=16384, seed=1, forgeries=ForgeryConfig(kinds=("splice",))
-        )
+        default_factory=lambda: DataConfig(count=16384, seed=1)
     )
     attacks: AttackMixture = field(default_factory=AttackMixture)
     saturation_penalty: float = 0.1

@@ -17,6 +17,7 @@ from ansm_plugin.attacks.objectives import OBJECTIVES, objective
 from ansm_plugin.errors import ConfigError, LocalizerError, unknown_name
 
 Forward = Callable[[Tensor], Tensor]
+Transform = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,8 @@ def linf_attack(
     spec: AttackSpec,
     *,
     generator: torch.Generator | None = None,
+    transform: Transform | None = None,
+    draws: int = 1,
 ) -> Tensor:
     """Return attacked images, rounded to 8 bit and within `eps` of `images`.
 
@@ -87,7 +90,10 @@ def linf_attack(
         masks: `(B, 1, H, W)` in {0, 1}.
         eps: radius of the ball in pixel units (8 grey levels are 8 / 255), or one per image `(B,)`.
         spec: the attack.
-        generator: source of the random start.
+        generator: source of the random start and of `transform`; the global one by default.
+        transform: random differentiable change of the images, such as `augment.channel`, that
+            the attack expects on the way (EOT, Athalye et al., ICML 2018).
+        draws: how many transforms are averaged in each step.
 
     Raises:
         LocalizerError: no gradient reaches the image (`no_grad` inside the localizer's forward).
@@ -100,7 +106,12 @@ def linf_attack(
     current = _start(images, radius, spec, generator)
     velocity = torch.zeros_like(images)
     for index in range(spec.steps):
-        gradient = _gradient(forward, current, masks, spec.objective, index / spec.steps)
+        gradient = torch.stack(
+            [
+                _gradient(view, current, masks, spec.objective, index / spec.steps)
+                for view in _views(forward, transform, draws, generator)
+            ]
+        ).sum(0)
         if spec.momentum:
             scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
             velocity = spec.momentum * velocity + gradient / scale
@@ -109,6 +120,16 @@ def linf_attack(
         current = torch.minimum(torch.maximum(moved, images - radius), images + radius).clamp(0, 1)
     rounded = _to_8_bit(current, torch.round)
     return torch.minimum(torch.maximum(rounded, low), high)
+
+
+def _views(
+    forward: Forward, transform: Transform | None, draws: int, generator: torch.Generator | None
+) -> list[Forward]:
+    """Return what the attack differentiates: the localizer, or it behind `draws` transforms."""
+    if transform is None:
+        return [forward]
+    source = generator or torch.default_generator
+    return [lambda images: forward(transform(images, source))] * draws
 
 
 def _start(
