@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ansm_plugin.errors import ConfigError, ImageError, unknown_name
 
-DEFAULT_PRESET = "base"
+DEFAULT_PRESET = "small"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,8 @@ class ANSM(nn.Module):
         stride = self.architecture.stride
         padding = (0, -width % stride, 0, -height % stride)
         padded = functional.pad(images, padding, mode="replicate") if any(padding) else images
-        return self.trunk(padded)[..., :height, :width].float()
+        raw: Tensor = self.trunk(padded)
+        return raw[..., :height, :width].float()
 
     def bounded(self, raw: Tensor) -> Tensor:
         """Squash a raw perturbation into [-e_d, e_d]."""

@@ -89,7 +89,8 @@ def attacked_crops(
 def _attack_shard(forward: Forward, crops: Forgeries, mixture: AttackMixture, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     done = []
-    for images, masks in zip(crops.images.split(_BATCH), crops.masks.split(_BATCH), strict=True):
+    batches = zip(torch.split(crops.images, _BATCH), torch.split(crops.masks, _BATCH), strict=True)
+    for images, masks in batches:
         name = mixture.attacks[int(torch.randint(len(mixture.attacks), (), generator=generator))]
         choice = torch.randint(len(mixture.eps_255), (len(images),), generator=generator)
         attacked = linf_attack(

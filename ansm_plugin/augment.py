@@ -46,7 +46,8 @@ def photometric(images: Tensor, generator: torch.Generator) -> Tensor:
     changed = adjust_contrast(images, gain)
     changed = adjust_brightness(changed, offset)
     # Gamma has an infinite slope at 0; one grey level above keeps gradients finite.
-    return adjust_gamma(changed.clamp(1 / 255, 1), gamma).clamp(0, 1)
+    adjusted: Tensor = adjust_gamma(changed.clamp(1 / 255, 1), gamma)
+    return adjusted.clamp(0, 1)
 
 
 def channel(images: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
@@ -76,7 +77,8 @@ def _jpeg(images: Tensor, generator: torch.Generator) -> Tensor:
     height, width = images.shape[-2:]
     padding = (0, -width % 16, 0, -height % 16)
     padded = functional.pad(images, padding, mode="replicate")
-    return jpeg_codec_differentiable(padded, quality)[..., :height, :width]
+    compressed: Tensor = jpeg_codec_differentiable(padded, quality)
+    return compressed[..., :height, :width]
 
 
 def _resize(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -89,7 +91,8 @@ def _resize(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def _blur(images: Tensor, generator: torch.Generator) -> Tensor:
     sigma = _uniform(0.3, 0.8, len(images), generator, images)
-    return gaussian_blur2d(images, (5, 5), torch.stack((sigma, sigma), dim=1))
+    softened: Tensor = gaussian_blur2d(images, (5, 5), torch.stack((sigma, sigma), dim=1))
+    return softened
 
 
 def _noise(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from ansm_plugin.photographs import halved, packaged, procedural
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _MASK_ENDINGS = ("", "_gt", "_mask")
+# What Pillow's readers raise for damaged files.
+_DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
+_RINGING = 16  # grey levels that JPEG may add to an empty mask
 _LARGEST_PIXELS = 178_000_000  # where Pillow takes an image for a decompression bomb
 
 
@@ -58,6 +62,8 @@ class DataConfig:
             raise ConfigError("masks were given without images; name the folder of both.")
         if self.count < 1:
             raise ConfigError(f"count is {self.count}; it must be 1 or more.")
+        if self.split not in ("train", "test"):
+            raise ConfigError(f"split is {self.split!r}; allowed: train, test.")
 
 
 def load_crops(config: DataConfig) -> Forgeries:
@@ -103,7 +109,9 @@ def find_pairs(images: Path, masks: Path, pattern: str = "*") -> list[Pair]:
     found: list[Pair] = []
     alone: list[str] = []
     for image in candidates:
-        mask = next((by_stem[image.stem + e] for e in _MASK_ENDINGS if image.stem + e in by_stem), None)
+        named = (by_stem.get(image.stem + ending) for ending in _MASK_ENDINGS)
+        # Both may lie in one folder: an image is not its own mask.
+        mask = next((m for m in named if m is not None and m != image), None)
         if mask is None:
             alone.append(image.name)
         else:
@@ -130,11 +138,10 @@ def read_image(path: Path) -> Pixels:
     Raises:
         ImageError: missing, empty, truncated, animated, too large, or not an image.
     """
-    with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            return _from_16_bit(upright, path)
-        return np.asarray(upright.convert("RGB"))
+    image = _decoded(path)
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_16_bit(image, path)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -147,8 +154,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     Raises:
         ImageError: unreadable, of another size, or not binary.
     """
-    with _opened(path) as image:
-        grey = np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    grey = np.asarray(_decoded(path).convert("L"))
     if grey.shape != size:
         raise ImageError(
             f"mask {path} is {grey.shape[1]}x{grey.shape[0]}, its image {size[1]}x{size[0]}; "
@@ -161,6 +167,11 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         raise ImageError(
             f"mask {path} is not binary: {between:.1%} of its pixels are neither near 0 nor near "
             f"{top}. Save it with two values."
+        )
+    if _RINGING < grey.max() < 0.5 * top:
+        raise ImageError(
+            f"mask {path} is neither empty nor binary: its brightest level is {grey.max()}; "
+            f"forged pixels are 1 or near {top}. Save it with two values."
         )
     return (grey >= 0.5 * top).astype(np.uint8)
 
@@ -208,21 +219,14 @@ def _corner(mask: NDArray[np.uint8], size: int, rng: np.random.Generator) -> tup
     return top, left
 
 
-def _opened(path: Path) -> Image.Image:
-    """Open and decode one still image, or raise ImageError that says what is wrong with it."""
+def _decoded(path: Path) -> Image.Image:
+    """Return one still image, decoded and upright; raise ImageError that says what is wrong."""
     if not path.is_file():
         raise ImageError(f"there is no file {path}; check the path.")
     if path.stat().st_size == 0:
         raise ImageError(f"{path} is empty (0 bytes); copy it again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(
-                f"{path} has {image.n_frames} frames; save the one you mean as a PNG."  # type: ignore[attr-defined]
-            )
-        image.load()
+        return _decode(path)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{path} has more than {_LARGEST_PIXELS:,} pixels; cut it into parts."
@@ -231,9 +235,23 @@ def _opened(path: Path) -> Image.Image:
         raise ImageError(
             f"{path} is not an image that Pillow knows; allowed: {', '.join(sorted(SUFFIXES))}."
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except _DAMAGED as error:
         raise ImageError(f"{path} is truncated or damaged ({error}); copy it again.") from error
-    return image
+
+
+def _decode(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # Pillow warns of large images and damaged metadata; the pixels decide.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        with Image.open(path) as opened:
+            frames = getattr(opened, "n_frames", 1)
+            # Phones write MPO: a photograph with a depth map or preview behind it.
+            if frames > 1 and opened.format != "MPO":
+                raise ImageError(f"{path} has {frames} frames; save the one you mean as a PNG.")
+            ImageOps.exif_transpose(opened, in_place=True)  # a copy costs 0.4 GB at 100 megapixels
+            opened.load()
+    return opened
 
 
 def _from_16_bit(image: Image.Image, path: Path) -> Pixels:

@@ -53,7 +53,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         """
         self._check(inputs)
         with torch.autocast(inputs.device.type, enabled=False):
-            pixels = self.spec.denormalise(inputs.float()).clamp(0, 1)
+            pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
         delta = self.ansm(pixels)
         with torch.autocast(inputs.device.type, enabled=False):
             return torch.minimum(torch.maximum(delta.float(), -pixels), 1 - pixels)
@@ -63,7 +63,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         delta = self.perturbation(inputs)
         with torch.autocast(inputs.device.type, enabled=False):
             std = torch.tensor(self.spec.std, device=inputs.device).view(1, -1, 1, 1)
-            return (inputs.float() + delta / std).to(inputs.dtype)
+            return (inputs + delta / std).to(inputs.dtype)  # summed in fp32 or better
 
     def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return what the localizer returns for the suppressed `inputs`.
@@ -88,7 +88,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
                 "move one of them with .to(device)."
             )
         # Data-dependent checks cannot be traced or compiled, and would stall nothing but those.
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return
         if not bool(torch.isfinite(inputs).all()):
             raise ImageError("the image holds NaN or infinite values; give finite numbers.")
@@ -128,6 +128,8 @@ def wrap_with_ansm(
         raise LocalizerError(
             "this localizer is already defended; pass unwrap(defended) to wrap it anew."
         )
+    if not isinstance(localizer, nn.Module):  # describe would say so, but a given spec skips it
+        raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
     spec = spec or describe(localizer)
     device = next((p.device for p in localizer.parameters()), torch.device("cpu"))
     if weights is not None:
@@ -146,9 +148,7 @@ def wrap_with_ansm(
 def unwrap(defended: DefendedLocalizer[L]) -> L:
     """Return the very localizer that was wrapped, with its mode and gradient flags as before."""
     if not isinstance(defended, DefendedLocalizer):
-        raise LocalizerError(
-            f"unwrap takes a defended localizer; given {type(defended).__name__}."
-        )
+        raise LocalizerError(f"unwrap takes a defended localizer; given {type(defended).__name__}.")
     localizer = defended.localizer
     for module, mode in zip(localizer.modules(), defended._modes, strict=True):
         module.training = mode

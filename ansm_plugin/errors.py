@@ -41,7 +41,7 @@ class TrainingError(AnsmError):
     """A training stopped before its end; the message names the last good checkpoint."""
 
 
-class TrainingInterrupted(TrainingError):
+class TrainingInterrupted(TrainingError):  # noqa: N818 - it is the user's wish, not an error
     """A training was told to stop, and wrote a checkpoint first."""
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -38,6 +39,9 @@ class ForgeryConfig:
         traces: names in `TRACES` to draw from.
         authentic: share of crops that are left untouched (their mask is empty).
         jpeg: share of finished crops that are compressed once more, at quality 85 to 98.
+        sensor_noise: standard deviation, in grey levels, of the noise that a forged region carries
+            beside its trace: it comes from another camera. (0, 0) leaves the trace alone, which
+            often leaves no evidence (a blurred clear sky, a sharp donor in a soft photograph).
     """
 
     size: int = 64
@@ -46,10 +50,13 @@ class ForgeryConfig:
     traces: tuple[str, ...] = ("noise", "blur", "jpeg", "resample")
     authentic: float = 0.0
     jpeg: float = 0.0
+    sensor_noise: tuple[float, float] = (5.0, 14.0)
 
     def __post_init__(self) -> None:
         """Raise ConfigError for unknown names and values out of range."""
         for kind, given, known in (("kind", self.kinds, KINDS), ("trace", self.traces, TRACES)):
+            if not given:
+                raise ConfigError(f"no forgery {kind}s are named; known: {', '.join(known)}.")
             for name in given:
                 if name not in known:
                     raise ConfigError(unknown_name(f"forgery {kind}", name, known))
@@ -98,7 +105,7 @@ def synthesize(
     make = partial(_forge_range, config=config, seed=seed)
     workers = processes or os.cpu_count() or 1
     bounds = np.linspace(0, count, (1 if workers == 1 else 4 * workers) + 1).astype(int)
-    ranges = [(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    ranges = [(int(a), int(b)) for a, b in pairwise(bounds) if b > a]
     if workers == 1:
         _install(usable)
         parts = [make(r) for r in ranges]
@@ -120,9 +127,10 @@ def forge(
         return _finish(host, config, rng), mask
     mask = region(config.size, config.area, rng)
     kind = KINDS[config.kinds[rng.integers(len(config.kinds))]]
-    donor = kind(host, photographs, mask, rng)
     trace = TRACES[config.traces[rng.integers(len(config.traces))]]
-    donor = trace(donor, rng)
+    donor = trace(kind(host, photographs, mask, rng), rng)
+    sigma = rng.uniform(*config.sensor_noise)
+    donor = donor + rng.normal(0, sigma, donor.shape).astype(np.float32)
     edge = mask[..., None].astype(np.float32)
     if rng.random() < 0.5:  # a feathered edge, as a brush leaves it
         edge = blurred(edge, 0.6)
@@ -139,7 +147,8 @@ def region(size: int, area: tuple[float, float], rng: Rng) -> NDArray[np.uint8]:
         height = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
     else:
         height = -_squircle(size, rng)
-    return (height > np.quantile(height, 1 - share)).astype(np.uint8)
+    mask: NDArray[np.uint8] = (height > np.quantile(height, 1 - share)).astype(np.uint8)
+    return mask
 
 
 def _squircle(size: int, rng: Rng) -> NDArray[np.float32]:
@@ -200,17 +209,17 @@ def _noise(donor: Floats, rng: Rng) -> Floats:
 
 
 def _blur(donor: Floats, rng: Rng) -> Floats:
-    return blurred(donor, rng.uniform(0.9, 2.0))
+    return blurred(donor, rng.uniform(0.8, 2.0))
 
 
 def _jpeg(donor: Floats, rng: Rng) -> Floats:
-    return jpeg(donor, int(rng.integers(15, 46)))
+    return jpeg(donor, int(rng.integers(15, 61)))
 
 
 def _resample(donor: Floats, rng: Rng) -> Floats:
     """Enlarge the middle of the donor by 1.5 to 3."""
     size = len(donor)
-    side = size / rng.uniform(1.5, 3.0)
+    side = size / rng.uniform(1.3, 3.0)
     left, top = rng.uniform(0, size - side, 2)
     box = (left, top, left + side, top + side)
     resized = _as_image(donor).resize((size, size), Image.Resampling.BICUBIC, box=box)

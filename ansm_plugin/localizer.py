@@ -101,9 +101,7 @@ class LocalizerSpec:
 def describe(localizer: nn.Module) -> LocalizerSpec:
     """Return how to talk to `localizer`, asked of the first family that knows it."""
     if not isinstance(localizer, nn.Module):
-        raise LocalizerError(
-            f"a localizer is a torch.nn.Module; given {type(localizer).__name__}."
-        )
+        raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
     return family_of(localizer).describe(localizer)
 
 
@@ -127,12 +125,18 @@ def mask_forward(
     """Return pixels `(B, 3, H, W)` in [0, 1] -> tamper logits `(B, 1, H, W)`, fp32, any size.
 
     Serves a bare and a defended localizer alike. `precision` "bf16" runs it under autocast.
+
+    Raises:
+        LocalizerError: when called, the localizer itself fails on images of this size.
     """
 
     def forward(pixels: Tensor) -> Tensor:
         inputs = spec.normalise(pixels).to(memory_format=torch.channels_last)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            output = call_padded(localizer, inputs, spec.stride)
+            try:
+                output = call_padded(localizer, inputs, spec.stride)
+            except (RuntimeError, AssertionError, ValueError) as error:
+                raise LocalizerError(_cannot_take(localizer, pixels, error)) from error
         return spec.mask_logits(output, (pixels.shape[-2], pixels.shape[-1]))
 
     return forward
@@ -174,6 +178,14 @@ def require_pixels(pixels: Tensor, name: str = "images") -> None:
         raise ImageError(
             f"{name} spans [{low:g}, {high:g}]; allowed: [0, 1]. Divide 8-bit pixels by 255."
         )
+
+
+def _cannot_take(localizer: nn.Module, pixels: Tensor, error: Exception) -> str:
+    height, width = pixels.shape[-2:]
+    return (
+        f"{type(localizer).__name__} fails on images of {width}x{height} pixels: "
+        f"{str(error).rstrip('.')}. Give images of a size that it takes."
+    )
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
@@ -226,5 +238,7 @@ def _crop(output: Any, padded: Sequence[int], size: tuple[int, int]) -> Any:
     if isinstance(output, Mapping):
         return type(output)({k: _crop(v, padded, size) for k, v in output.items()})  # type: ignore[call-arg]
     if isinstance(output, tuple | list):
-        return type(output)(_crop(v, padded, size) for v in output)
+        cropped = [_crop(v, padded, size) for v in output]
+        is_named = hasattr(output, "_fields")
+        return type(output)(*cropped) if is_named else type(output)(cropped)
     return output

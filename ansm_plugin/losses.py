@@ -1,11 +1,11 @@
-"""Loss functions of both stages: pure, in fp32, with a graph for every input.
+"""Loss functions of both stages: pure, in fp32 or better, with a graph for every input.
 
 Shape suffixes: B batch, C channels, N pixels of one channel, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ def mask_loss(logits: Tensor, masks: Tensor, *, bce_weight: float = 0.3) -> Tens
 
     Shape: `(B, 1, H, W)` logits and `(B, 1, H, W)` masks in [0, 1] -> scalar.
     """
-    logits, masks = logits.float(), masks.float()
+    logits, masks = _at_least_fp32(logits), _at_least_fp32(masks)
     bce = functional.binary_cross_entropy_with_logits(logits, masks)
     probabilities = torch.sigmoid(logits)
     overlap = (probabilities * masks).sum((1, 2, 3))
@@ -75,13 +75,24 @@ def dual_mask(
     return attacked + original_weight * original
 
 
-def _mean_over_stages(processed, original, distance):  # type: ignore[no-untyped-def]
+def _at_least_fp32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _mean_over_stages(
+    processed: Sequence[Tensor],
+    original: Sequence[Tensor],
+    distance: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
     if len(processed) != len(original) or not processed:
         raise ConfigError(
             f"{len(processed)} processed and {len(original)} original features were given; "
             "both need the same number, at least one."
         )
-    terms = [distance(p.float(), o.detach().float()) for p, o in zip(processed, original)]
+    terms = [
+        distance(_at_least_fp32(p), _at_least_fp32(o.detach()))
+        for p, o in zip(processed, original, strict=True)
+    ]
     return torch.stack(terms).mean()
 
 

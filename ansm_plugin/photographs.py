@@ -65,7 +65,8 @@ def scene(size: int, rng: Rng) -> Pixels:
     """Return one procedural scene through the simulated camera."""
     light = _dead_leaves(size, rng) * (0.7 + 0.6 * _texture(size, rng)[..., None])
     light = blurred(light.astype(np.float32), rng.uniform(0.4, 1.0))  # the lens
-    pixels = 255 * _develop(_mosaic(light.clip(0, 1)), rng).clip(0, 1) ** (1 / 2.2)
+    developed = _develop(_mosaic(light.clip(0, 1)), rng)
+    pixels = (255 * developed.clip(0, 1) ** (1 / 2.2)).astype(np.float32)
     if rng.random() < 0.8:
         pixels = jpeg(pixels, int(rng.integers(88, 99)))
     return np.rint(pixels).clip(0, 255).astype(np.uint8)
@@ -104,7 +105,8 @@ def _texture(size: int, rng: Rng) -> NDArray[np.float32]:
     phase = np.exp(2j * np.pi * rng.random(spectrum.shape))
     field = np.fft.irfft2(phase / spectrum ** rng.uniform(0.8, 1.8), s=(size, size))
     low, high = field.min(), field.max()
-    return ((field - low) / (high - low)).astype(np.float32)
+    scaled: NDArray[np.float32] = ((field - low) / (high - low)).astype(np.float32)
+    return scaled
 
 
 def _mosaic(light: Floats) -> NDArray[np.float32]:
@@ -124,11 +126,10 @@ def _develop(raw: NDArray[np.float32], rng: Rng) -> Floats:
     sites[::2, ::2, 0] = sites[1::2, 1::2, 2] = 1
     sites[::2, 1::2, 1] = sites[1::2, ::2, 1] = 1
     weight = np.array([0.5, 1.0, 0.5], np.float32)
-    total, known = raw[..., None] * sites, sites
+    total, known = (raw[..., None] * sites).astype(np.float32), sites
     for axis in (0, 1):
         total, known = (_three_tap(a, weight, axis) for a in (total, known))
-    developed: Floats = total / known
-    return developed
+    return (total / known).astype(np.float32)
 
 
 def _three_tap(values: Floats, weight: NDArray[np.float32], axis: int) -> Floats:

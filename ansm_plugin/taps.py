@@ -72,7 +72,9 @@ def taps(localizer: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
 def _collect(
     features: dict[str, Tensor], name: str, module: nn.Module, args: Any, output: Any
 ) -> None:
-    features[name] = _as_channels(_feature(parse_tap(name), name, output), parse_tap(name).layout)
+    tap = parse_tap(name)
+    # A copy: an in-place activation behind the tapped module would change it afterwards.
+    features[name] = _as_channels(_feature(tap, name, output), tap.layout).clone()
 
 
 def _feature(tap: Tap, name: str, output: Any) -> Tensor:

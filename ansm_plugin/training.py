@@ -69,7 +69,8 @@ class StepOutput(NamedTuple):
     logs: dict[str, float]
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Which share of a global batch this process computes."""
 
     rank: int
@@ -111,7 +112,7 @@ def fit(
         report: called with name, finished steps, all steps and logs.
 
     Raises:
-        TrainingError: a loss was not finite.
+        TrainingError: a loss or gradient was not finite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is written.
     """
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
@@ -139,7 +140,7 @@ def fit(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make initial weights depend on `seed` alone, and leave the caller's random state as it was."""
+    """Make initial weights depend on `seed` alone; restore the caller's random state after."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -158,7 +159,12 @@ class _Run:
     """State of one training: optimiser, running average, and their file."""
 
     def __init__(
-        self, name: str, module: nn.Module, config: FitConfig, folder: Path, identity: dict[str, Any]
+        self,
+        name: str,
+        module: nn.Module,
+        config: FitConfig,
+        folder: Path,
+        identity: dict[str, Any],
     ) -> None:
         self.name, self.module, self.config = name, module, config
         self.path = _checkpoint(folder, name)
@@ -176,18 +182,19 @@ class _Run:
         device = accelerator.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16"):
             loss, logs = step(generator, shard)
-        self._require_finite(loss, index)
+        self._require_finite("loss", float(loss.detach()), index)
         self.optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         if shard.count > 1:
             for parameter in self.parameters:
                 parameter.grad = accelerator.reduce(parameter.grad, "mean")
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
+        self._require_finite("gradient", norm, index)  # before it spoils the weights
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(index, self.config)
         self.optimiser.step()
         self._track(index)
-        return {"loss": float(loss.detach()), "gradient": float(norm), **logs}
+        return {"loss": float(loss.detach()), "gradient": norm, **logs}
 
     def _track(self, index: int) -> None:
         # A short horizon at first, so that the average forgets the initial weights.
@@ -196,12 +203,12 @@ class _Run:
             for name, value in _floats(self.module):
                 self.average[name].lerp_(value, 1 - decay)
 
-    def _require_finite(self, loss: Tensor, index: int) -> None:
-        if not bool(torch.isfinite(loss)):
+    def _require_finite(self, what: str, value: float, index: int) -> None:
+        if not math.isfinite(value):
             good = self.path if self.path.exists() else "none yet"
             raise TrainingError(
-                f"{self.name}: the loss of step {index + 1} is {float(loss)}; last good "
-                f"checkpoint: {good}. Lower learning_rate, or set precision to fp32."
+                f"{self.name}: the {what} of step {index + 1} is {value}; last good checkpoint: "
+                f"{good}. Lower learning_rate, or set precision to fp32."
             )
 
     def save(self, done: int, accelerator: Accelerator) -> None:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.ansm import ANSM, Architecture, architecture
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.localizer import LocalizerSpec, fingerprint
 
@@ -85,21 +85,26 @@ def load_ansm(path: str | Path, *, into: str | nn.Module | None = None) -> ANSM:
 
     Args:
         path: the safetensors file.
-        into: a preset name or an ANSM that must have the architecture of the file; None takes
-            what the file says.
+        into: a preset name or an ANSM that must have the architecture of the file; an ANSM is
+            filled in place. None takes what the file says.
 
     Raises:
-        WeightsError: a pickle, a truncated or foreign file, a newer format, or another architecture.
+        WeightsError: a pickle, a truncated or foreign file, a newer format, another architecture.
     """
     metadata = read_ansm_metadata(path)
-    ansm = into if isinstance(into, ANSM) else ANSM(_architecture(metadata, path))
-    if isinstance(into, str):
-        wanted = ANSM(into).architecture
-        if wanted != ansm.architecture:
-            raise WeightsError(
-                f"{path} holds the architecture {ansm.architecture}; preset {into!r} is {wanted}. "
-                "Leave out ansm= to take what the file says."
-            )
+    held = _architecture(metadata, path)
+    if isinstance(into, nn.Module) and not isinstance(into, ANSM):
+        raise WeightsError(
+            f"{path} holds an ANSM; it cannot be loaded into a {type(into).__name__}. Load your "
+            "own module's weights yourself and pass it without weights."
+        )
+    wanted = architecture(into) if isinstance(into, str) else into.architecture if into else held
+    if wanted != held:
+        raise WeightsError(
+            f"{path} holds the architecture {held}; asked for was {wanted}. "
+            "Leave out ansm= to take what the file says."
+        )
+    ansm = into if isinstance(into, ANSM) else ANSM(held)
     load_strictly(ansm, load_file(str(path)), str(path))
     return ansm.eval()
 
@@ -113,10 +118,11 @@ def read_ansm_metadata(path: str | Path) -> dict[str, str]:
             f"{metadata.get('format')!r}, expected {FORMAT!r}). Localizer weights go behind the "
             "localizer's name: NAME@weights.safetensors."
         )
-    if int(metadata.get("format_version", "0")) > FORMAT_VERSION:
+    version = metadata.get("format_version", "")
+    if not version.isdecimal() or int(version) > FORMAT_VERSION:
         raise WeightsError(
-            f"{path} has format version {metadata['format_version']}; this release reads up to "
-            f"{FORMAT_VERSION}. Upgrade ansm_plugin."
+            f"{path} has format version {version!r}; this release reads up to {FORMAT_VERSION}. "
+            "Upgrade ansm_plugin."
         )
     return metadata
 
@@ -189,15 +195,15 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     file = Path(path)
     if not file.is_file():
         raise WeightsError(f"there is no weights file {file}; check the path.")
-    if file.suffix in _PICKLE_SUFFIXES or _looks_pickled(file):
-        raise WeightsError(
-            f"{file} is a pickle, which can run code when read; only safetensors are loaded. "
-            f"Convert it once: ansm convert {file} {file.with_suffix('.safetensors')}"
-        )
     try:
         with safe_open(str(file), framework="pt") as handle:
             return dict(handle.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
+        if file.suffix in _PICKLE_SUFFIXES or _looks_pickled(file):
+            raise WeightsError(
+                f"{file} is a pickle, which can run code when read; only safetensors are loaded. "
+                f"Convert it once: ansm convert {file} {file.with_suffix('.safetensors')}"
+            ) from error
         raise WeightsError(
             f"{file} cannot be read as safetensors ({error}); it is truncated or another kind of "
             "file. Copy it again or train it again."
@@ -206,19 +212,21 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def _architecture(metadata: Mapping[str, str], path: str | Path) -> Architecture:
     try:
-        fields = json.loads(metadata["architecture"])
-        return Architecture(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        fields: dict[str, Any] = json.loads(metadata["architecture"])
+        lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
+        return Architecture(**{**fields, **lists})
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise WeightsError(f"{path} does not say which ANSM it holds: {error}") from error
 
 
 def _looks_pickled(path: Path) -> bool:
-    head = path.open("rb").read(4)
-    return head[:2] == b"\x80\x02" or head == b"PK\x03\x04"  # pickle protocol 2, or torch's zip
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return head[:1] == b"\x80" or head == b"PK\x03\x04"  # pickle protocol 2 up, or torch's zip
 
 
 def _unwritable(path: Path, error: Exception) -> str:
-    return f"cannot write {path}: {error}. Nothing was left half-written; free space or choose "\
+    return (
+        f"cannot write {path}: {error}. Nothing was left half-written; free space or choose "
         "another folder."
-
-
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -39,9 +40,13 @@ def build(query: str) -> nn.Module:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        made = getattr(importlib.import_module(module_name), function)()
-    except (ImportError, AttributeError) as error:
-        raise LocalizerError(f"cannot call {query!r}: {error}") from error
+        build_it = getattr(importlib.import_module(module_name), function)
+        inspect.signature(build_it).bind()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise LocalizerError(
+            f"cannot call {query!r}: {error}. It must be a function that needs no argument."
+        ) from error
+    made = build_it()
     if not isinstance(made, nn.Module):
         raise LocalizerError(
             f"{query!r} returned {type(made).__name__}; it must return a torch.nn.Module."

@@ -22,9 +22,8 @@ _HALF: Triple = (0.5, 0.5, 0.5)
 
 def matches(localizer: nn.Module) -> bool:
     """Return whether the localizer is an SMP segmentation model."""
-    return any(
-        kind.__module__.startswith("segmentation_models_pytorch") for kind in type(localizer).__mro__
-    )
+    homes = (kind.__module__ for kind in type(localizer).__mro__)
+    return any(home.startswith("segmentation_models_pytorch") for home in homes)
 
 
 def describe(localizer: nn.Module) -> LocalizerSpec:
@@ -36,7 +35,7 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
         std=std,
         normalisation=source,
         activation=_activation(localizer),
-        stride=int(localizer.encoder.output_stride),  # type: ignore[arg-type, union-attr]
+        stride=_stride(localizer),
         taps=_encoder_taps(localizer.encoder),
     )
 
@@ -57,10 +56,20 @@ def build(query: str) -> nn.Module:
         raise LocalizerError(unknown_name("SMP architecture", name, known))
     try:
         keywords = {k: parse_value(v) for k, v in parse_qsl(options, strict_parsing=bool(options))}
+        _require_encoder(str(keywords.get("encoder_name", "resnet34")))
         model: nn.Module = getattr(smp, name)(**{**keywords, "encoder_weights": None})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise LocalizerError(f"SMP cannot build {query!r}: {error}") from error
     return model
+
+
+def _require_encoder(name: str) -> None:
+    """Raise LocalizerError for an encoder that SMP does not have; timm judges `tu-` names."""
+    from segmentation_models_pytorch.encoders import get_encoder_names
+
+    if not name.startswith("tu-") and name not in get_encoder_names():
+        hint = " Encoders of timm are written tu-NAME."
+        raise LocalizerError(unknown_name("SMP encoder", name, get_encoder_names()) + hint)
 
 
 def parse_value(text: str) -> Any:
@@ -77,6 +86,12 @@ def parse_value(text: str) -> Any:
     return text
 
 
+def _stride(localizer: nn.Module) -> int:
+    encoder: Any = localizer.encoder
+    # DPT halves the tokens of its encoder once more, and SMP does not say so.
+    return int(encoder.output_stride) * (2 if type(localizer).__name__ == "DPT" else 1)
+
+
 def _encoder_taps(encoder: Any) -> tuple[str, ...]:
     """Return the second and third of the real stages of an encoder (method.md section 1.3).
 
@@ -89,21 +104,25 @@ def _encoder_taps(encoder: Any) -> tuple[str, ...]:
 
 
 def _activation(localizer: nn.Module) -> Activation:
-    head = localizer.segmentation_head[-1].activation  # type: ignore[index, union-attr]
-    if isinstance(head, nn.Identity):
-        return "logits"
-    if isinstance(head, nn.Sigmoid):
-        return "sigmoid"
-    if isinstance(head, nn.Softmax):
-        return "softmax"
+    head: Any = localizer.segmentation_head
+    # The last module of the head with this name holds the function; before it come containers.
+    last = [m.activation for m in head.modules() if hasattr(m, "activation")][-1]
+    kinds: dict[type, Activation] = {
+        nn.Identity: "logits",
+        nn.Sigmoid: "sigmoid",
+        nn.Softmax: "softmax",
+    }
+    for kind, name in kinds.items():
+        if isinstance(last, kind):
+            return name
     raise LocalizerError(
-        f"the head ends in {type(head).__name__}; allowed: none, Sigmoid, Softmax. "
+        f"the head ends in {type(last).__name__}; allowed: none, Sigmoid, Softmax. "
         "Pass spec=LocalizerSpec(activation=...) to say what the mask holds."
     )
 
 
 def _normalisation(localizer: nn.Module) -> tuple[Triple, Triple, str]:
-    """Look at timm configs first, then at the encoder's name; SMP's own lookup needs the network."""
+    """Look at timm configs, then at the encoder's name; SMP's own lookup needs the network."""
     name = str(getattr(localizer, "config", {}).get("encoder_name", ""))
     if not name or any(hasattr(m, "pretrained_cfg") for m in localizer.modules()):
         return find_normalisation(localizer)

@@ -6,6 +6,7 @@ projected to `width` channels, enlarged to the finest stage, summed, and turned 
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -83,13 +84,17 @@ def build(query: str) -> nn.Module:
     import timm
 
     name, _, options = query.partition("?")
+    if ":" in name:  # hf-hub: would download
+        raise LocalizerError(f"{name!r} is not on this machine; give the name of a timm model.")
     try:
         keywords = {k: parse_value(v) for k, v in parse_qsl(options, strict_parsing=bool(options))}
         width = int(keywords.pop("width", 64))
+        if width < 1:
+            raise ValueError(f"width is {width}; it must be 1 or more")
         encoder = timm.create_model(name, pretrained=False, features_only=True, **keywords)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
-        hint = f" Names like it: {', '.join(near)}." if near else ""
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Nearest: {', '.join(near)}." if near and name not in near else ""
         raise LocalizerError(f"timm cannot build {query!r}: {error}.{hint}") from error
     return TimmLocalizer(encoder, width)
 

@@ -39,7 +39,7 @@ class Ffa:
     scale: float = 1e4
     alpha: float = 1e-8
     taps: tuple[str, ...] = ()
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=1000))
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
 
 
 @dataclass(frozen=True, kw_only=True)

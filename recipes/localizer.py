@@ -47,7 +47,7 @@ class LocalizerRecipe:
     bce_weight: float = 0.3
     photometric: float = 0.5
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=5000, learning_rate=2e-3, weight_decay=1e-2)
+        default_factory=lambda: FitConfig(steps=4000, learning_rate=2e-3, weight_decay=1e-2)
     )
 
 

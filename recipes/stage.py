@@ -44,7 +44,7 @@ class Stage:
 
     localizer: str = DEFAULT_LOCALIZER
     data: DataConfig = field(
-        default_factory=lambda: DataConfig(count=16384, seed=1)
+        default_factory=lambda: DataConfig(count=12288, seed=1)
     )
     attacks: AttackMixture = field(default_factory=AttackMixture)
     saturation_penalty: float = 0.1

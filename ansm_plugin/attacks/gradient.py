@@ -160,5 +160,5 @@ def _gradient(
 
 def _to_8_bit(images: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
     # The small slack keeps a value that is a whole grey level up to float error at that level.
-    slack = {torch.ceil: -1e-3, torch.floor: 1e-3}.get(rounding, 0.0)
+    slack = -1e-3 if rounding is torch.ceil else 1e-3 if rounding is torch.floor else 0.0
     return rounding(images * 255 + slack).clamp(0, 255) / 255

@@ -1,0 +1,149 @@
+"""The module itself: identity when fresh, bounded, any size, cheap enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from ansm_plugin.ansm import (
+    ANSM,
+    PRESETS,
+    Architecture,
+    architecture,
+    saturated_share,
+    total_parameters,
+)
+from ansm_plugin.backbones.reference import build_architecture
+from ansm_plugin.errors import ConfigError, ImageError
+
+THIN = Architecture(unshuffle=2, widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
+
+
+def trained(arch: Architecture = THIN, scale: float = 5.0) -> ANSM:
+    """Return a module whose last convolution is not zero."""
+    ansm = ANSM(arch)
+    nn.init.normal_(ansm.trunk.head.weight, std=scale)
+    return ansm
+
+
+def test_there_are_three_presets() -> None:
+    assert set(PRESETS) == {"small", "base", "hgd"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_fresh_module_returns_exact_zeros(name: str) -> None:
+    ansm = ANSM(name).eval()
+    assert ansm.is_identity
+    with torch.no_grad():
+        assert not ansm(torch.rand(1, 3, 40, 33)).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (16, 16), (37, 53)])
+def test_perturbation_has_the_size_of_the_image_and_stays_in_its_bound(
+    size: tuple[int, int],
+) -> None:
+    delta = trained()(torch.rand(2, 3, *size))
+    assert delta.shape == (2, 3, *size)
+    assert delta.dtype == torch.float32
+    assert 0 < delta.abs().max() <= 16 / 255 + 1e-7
+
+
+def test_bound_follows_the_architecture() -> None:
+    ansm = trained(replace(THIN, bound_255=4.0), scale=100.0)
+    assert ansm(torch.rand(1, 3, 8, 8)).abs().max() == pytest.approx(4 / 255)
+
+
+def test_folding_is_pixel_unshuffle_and_comes_back() -> None:
+    images = torch.rand(2, 3, 8, 12)
+    trunk = ANSM(THIN).trunk
+    assert trunk.fold is not None
+    assert trunk.unfold is not None
+    folded: Tensor = trunk.fold(images)
+    assert torch.equal(folded, functional.pixel_unshuffle(images, 2))
+    assert torch.equal(trunk.unfold(folded), images)
+
+
+def test_first_step_reaches_the_head_and_the_second_everything() -> None:
+    ansm, images = ANSM(THIN), torch.rand(2, 3, 8, 8)
+    optimiser = torch.optim.SGD(ansm.parameters(), lr=1.0)
+    for _ in range(2):
+        optimiser.zero_grad()
+        (ansm(images) - 0.01).square().sum().backward()
+        optimiser.step()
+    assert not ansm.is_identity
+    assert all(p.grad is not None and p.grad.any() for p in ansm.parameters())
+
+
+def test_autocast_leaves_the_perturbation_in_fp32() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert trained()(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+
+
+def test_repr_says_untrained_until_it_is_trained() -> None:
+    assert "untrained: identity" in repr(ANSM(THIN))
+    assert "untrained" not in repr(trained())
+    assert "16/255" in repr(trained())
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 4, 8, 8)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=r"\(B, 3, H, W\)"):
+        ANSM(THIN)(torch.rand(shape))
+
+
+def test_unknown_preset_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Nearest: small"):
+        architecture("smal")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bound_255": 0.0}, "bound_255 is 0"),
+        ({"bound_255": 256.0}, "at most 255"),
+        ({"unshuffle": 0}, "must be positive"),
+        ({"widths": ()}, "must be positive"),
+        ({"encoder_blocks": (1,)}, "encoder_blocks"),
+        ({"decoder_blocks": (1, 1)}, "decoder_blocks"),
+    ],
+)
+def test_impossible_architectures_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        replace(THIN, **change)  # type: ignore[arg-type]
+
+
+def test_batch_norm_is_there_only_when_asked_for() -> None:
+    def norms(norm: str) -> int:
+        ansm = ANSM(replace(THIN, norm=norm))  # type: ignore[arg-type]
+        return sum(isinstance(m, nn.BatchNorm2d) for m in ansm.modules())
+
+    assert norms("none") == 0
+    assert norms("batch") == 3
+
+
+def test_saturated_share_counts_entries_beyond_the_threshold() -> None:
+    raw = torch.tensor([0.0, 1.9, 2.1, -3.0])
+    assert saturated_share(raw) == 0.5
+    assert saturated_share(raw, threshold=2.5) == 0.25
+
+
+def test_total_parameters_adds_up() -> None:
+    assert total_parameters([nn.Linear(2, 3), nn.Linear(1, 1)]) == 9 + 2
+
+
+def gmac(build: object) -> float:
+    """Return 10^9 multiply-adds at 512x512, counted without computing."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        build().eval()(torch.rand(1, 3, 512, 512))  # type: ignore[operator]
+    return float(counter.get_total_flops()) / 2e9
+
+
+@pytest.mark.parametrize(("name", "limit"), [("small", 0.2), ("base", 0.6)])
+def test_presets_keep_their_cost_limits(name: str, limit: float) -> None:
+    yardstick = gmac(lambda: build_architecture("smp:Unet?encoder_name=resnet34"))
+    assert gmac(lambda: ANSM(name)) <= limit * yardstick
