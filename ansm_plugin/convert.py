@@ -155,7 +155,8 @@ def _holds_tensors(value: Any) -> bool:
 def _refusal(source: Path, error: Exception) -> str:
     """Say why the tensors-only loader gave up: code, or bytes that are no pickle at all."""
     reason = _first_line(error)
-    head = source.open("rb").read(2)
+    with source.open("rb") as stream:
+        head = stream.read(2)
     if head[:1] != b"\x80" and head != b"PK":
         return f"{source} is not a torch checkpoint ({reason}); check the path."
     return (

@@ -72,7 +72,10 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         """
         suppressed = self.suppress(inputs)
         return call_padded(
-            lambda x, **kw: self.localizer(x, *args, **kw), suppressed, self.spec.stride, **kwargs
+            lambda x: self.localizer(x, *args, **kwargs),
+            suppressed,
+            self.spec.stride,
+            self.spec.smallest,
         )
 
     def _check(self, inputs: Tensor) -> None:

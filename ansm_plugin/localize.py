@@ -155,10 +155,10 @@ def _predictor(
         try:
             with torch.inference_mode():
                 probabilities = torch.sigmoid(forward(to_tensor(pixels_hw3).to(device)))[0, 0]
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except LocalizerError as error:
             raise LocalizerError(
-                f"the localizer failed on {size} pixels: {error}. If memory ran out, lower "
-                "--tile; if the photograph is too small for it, enlarge the photograph."
+                f"{error} If memory ran out, lower --tile; if the photograph is too small for it, "
+                "enlarge the photograph."
             ) from error
         if not bool(torch.isfinite(probabilities).all()):
             raise LocalizerError(

@@ -39,6 +39,7 @@ class LocalizerSpec:
         tamper_class: index of the tampered class where the mask has several channels.
         mask_key: key, attribute or index of the mask in a structured output; None finds it.
         stride: the localizer takes heights and widths that are multiples of this.
+        smallest: heights and widths below this are padded up to it.
         taps: stages for FFA, as understood by `ansm_plugin.taps`.
     """
 
@@ -50,6 +51,7 @@ class LocalizerSpec:
     tamper_class: int = 1
     mask_key: str | int | None = None
     stride: int = 1
+    smallest: int = 1
     taps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -58,8 +60,10 @@ class LocalizerSpec:
             raise ConfigError(
                 f"mean {self.mean} and std {self.std} need three numbers each, std above 0."
             )
-        if self.stride < 1:
-            raise ConfigError(f"stride is {self.stride}; it must be 1 or more.")
+        if self.stride < 1 or self.smallest < 1:
+            raise ConfigError(
+                f"stride is {self.stride} and smallest {self.smallest}; both must be 1 or more."
+            )
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Map pixels `(B, 3, H, W)` in [0, 1] to the localizer's input range."""
@@ -105,18 +109,20 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
     return family_of(localizer).describe(localizer)
 
 
-def call_padded(localizer: Callable[..., Any], inputs: Tensor, stride: int, **kwargs: Any) -> Any:
-    """Call `localizer` on inputs of any size: pad to `stride`, crop every spatial output.
+def call_padded(
+    localizer: Callable[[Tensor], Any], inputs: Tensor, stride: int, smallest: int = 1
+) -> Any:
+    """Call `localizer` on inputs of any size: pad where it needs that, crop every spatial output.
 
     Reflects at the right and bottom edge, replicates where the image is too small to reflect.
     """
     height, width = inputs.shape[-2:]
-    right, bottom = -width % stride, -height % stride
+    right, bottom = (_missing_pixels(n, stride, smallest) for n in (width, height))
     if not right and not bottom:
-        return localizer(inputs, **kwargs)
+        return localizer(inputs)
     mode = "reflect" if right < width and bottom < height else "replicate"
     padded = functional.pad(inputs, (0, right, 0, bottom), mode=mode)
-    return _crop(localizer(padded, **kwargs), padded.shape[-2:], (height, width))
+    return _crop(localizer(padded), padded.shape[-2:], (height, width))
 
 
 def mask_forward(
@@ -134,7 +140,7 @@ def mask_forward(
         inputs = spec.normalise(pixels).to(memory_format=torch.channels_last)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
             try:
-                output = call_padded(localizer, inputs, spec.stride)
+                output = call_padded(localizer, inputs, spec.stride, spec.smallest)
             except (RuntimeError, AssertionError, ValueError) as error:
                 raise LocalizerError(_cannot_take(localizer, pixels, error)) from error
         return spec.mask_logits(output, (pixels.shape[-2], pixels.shape[-1]))
@@ -183,9 +189,15 @@ def require_pixels(pixels: Tensor, name: str = "images") -> None:
 def _cannot_take(localizer: nn.Module, pixels: Tensor, error: Exception) -> str:
     height, width = pixels.shape[-2:]
     return (
-        f"{type(localizer).__name__} fails on images of {width}x{height} pixels: "
-        f"{str(error).rstrip('.')}. Give images of a size that it takes."
+        f"the localizer {type(localizer).__name__} failed on {width}x{height} pixels: "
+        f"{str(error).rstrip('.')}."
     )
+
+
+def _missing_pixels(length: int, stride: int, smallest: int) -> int:
+    """Return how many pixels bring `length` to a multiple of `stride`, at least `smallest`."""
+    enough = max(length, smallest)
+    return enough - length + -enough % stride
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

@@ -215,7 +215,7 @@ def _architecture(metadata: Mapping[str, str], path: str | Path) -> Architecture
         fields: dict[str, Any] = json.loads(metadata["architecture"])
         lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
         return Architecture(**{**fields, **lists})
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise WeightsError(f"{path} does not say which ANSM it holds: {error}") from error
 
 

@@ -29,6 +29,7 @@ def matches(localizer: nn.Module) -> bool:
 def describe(localizer: nn.Module) -> LocalizerSpec:
     """Return how to talk to an SMP model: head activation, stride, encoder stages as taps."""
     mean, std, source = _normalisation(localizer)
+    encoder: Any = localizer.encoder
     return LocalizerSpec(
         family="smp",
         mean=mean,
@@ -36,7 +37,8 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
         normalisation=source,
         activation=_activation(localizer),
         stride=_stride(localizer),
-        taps=_encoder_taps(localizer.encoder),
+        smallest=int(encoder.output_stride),
+        taps=_encoder_taps(encoder),
     )
 
 
@@ -88,6 +90,8 @@ def parse_value(text: str) -> Any:
 
 def _stride(localizer: nn.Module) -> int:
     encoder: Any = localizer.encoder
+    if not getattr(localizer, "requires_divisible_input_shape", True):
+        return 1  # Unet takes any size itself, and padding would change what it returns
     # DPT halves the tokens of its encoder once more, and SMP does not say so.
     return int(encoder.output_stride) * (2 if type(localizer).__name__ == "DPT" else 1)
 

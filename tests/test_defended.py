@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -59,17 +59,16 @@ def test_a_fresh_wrap_keeps_inputs_beyond_the_pixel_range(
 
 
 def test_a_fresh_wrap_of_an_smp_model_changes_no_bit(unet: smp.Unet, pixels: Tensor) -> None:
-    inputs = IMAGENET.normalise(pixels)[..., :32, :32].contiguous()
-    expected = unet.eval()(inputs)
-    assert torch.equal(wrap_with_ansm(unet)(inputs), expected)
+    for inputs in (IMAGENET.normalise(pixels), torch.randn(1, 3, 64, 32)):
+        expected = unet.eval()(inputs)
+        assert torch.equal(wrap_with_ansm(unet)(inputs), expected)
 
 
-def test_sizes_that_the_localizer_refuses_are_padded_and_cropped(
-    unet: smp.Unet, pixels: Tensor
-) -> None:
+def test_sizes_that_the_localizer_refuses_are_padded_and_cropped(pixels: Tensor) -> None:
+    localizer = smp.FPN("resnet18", encoder_weights=None)
     with pytest.raises(RuntimeError, match="Wrong input shape"):
-        unet(pixels)
-    assert wrap_with_ansm(unet)(pixels).shape == (2, 1, 37, 50)
+        localizer(pixels)
+    assert wrap_with_ansm(localizer)(pixels).shape == (2, 1, 37, 50)
 
 
 def test_an_image_too_small_to_reflect_is_replicated(unet: smp.Unet) -> None:
@@ -313,3 +312,74 @@ def test_the_module_is_put_on_the_localizers_device(tiny: nn.Module) -> None:
 
 def test_a_defended_localizer_is_generic_in_its_localizer(tiny: nn.Module) -> None:
     assert isinstance(wrap_with_ansm(tiny, spec=PLAIN), DefendedLocalizer)
+
+
+def test_training_moves_the_ansm_and_nothing_of_the_localizer(
+    tiny: nn.Module, pixels: Tensor
+) -> None:
+    before = fingerprint(tiny)
+    defended = wrap_with_ansm(tiny, ansm=thin(), spec=PLAIN).train()
+    optimiser = torch.optim.SGD(defended.ansm.parameters(), lr=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        defended(pixels).sum().backward()
+        optimiser.step()
+    assert fingerprint(tiny) == before
+    assert isinstance(defended.ansm, ANSM)
+    assert not defended.ansm.is_identity
+
+
+class Named(NamedTuple):
+    """A structured output."""
+
+    mask: Tensor
+    label: Tensor
+
+
+class Structured(nn.Module):
+    """Return a mask and a label the way some localizers do; takes multiples of 8 only."""
+
+    def __init__(self, shape: str) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, images: Tensor) -> Any:
+        assert images.shape[-1] % 8 == images.shape[-2] % 8 == 0
+        mask = images.mean(1, keepdim=True)
+        label = mask.mean((2, 3))
+        return {
+            "tuple": (mask, label),
+            "list": [mask, label],
+            "dict": {"pred_mask": mask, "pred_label": label},
+            "named": Named(mask, label),
+        }[self.shape]
+
+
+@pytest.mark.parametrize("shape", ["tuple", "list", "dict", "named"])
+@pytest.mark.parametrize("size", [(8, 16), (5, 11), (1, 1)])
+def test_structured_outputs_keep_their_type_and_are_cropped(
+    shape: str, size: tuple[int, int]
+) -> None:
+    spec = LocalizerSpec(mean=PLAIN.mean, std=PLAIN.std, stride=8)
+    images = torch.rand(2, 3, *size)
+    output = wrap_with_ansm(Structured(shape), ansm=thin(), spec=spec)(images)
+    kinds = {"tuple": tuple, "list": list, "dict": dict, "named": Named}
+    assert type(output) is kinds[shape]
+    mask, label = output.values() if isinstance(output, dict) else output
+    assert torch.equal(mask, images.mean(1, keepdim=True))
+    assert label.shape == (2, 1)
+
+
+def test_an_smp_model_with_a_classification_head_stays_a_pair() -> None:
+    model = smp.FPN("resnet18", encoder_weights=None, aux_params={"classes": 2})
+    mask, label = wrap_with_ansm(model, ansm=thin())(torch.rand(1, 3, 50, 40))
+    assert (mask.shape, label.shape) == ((1, 1, 50, 40), (1, 2))
+
+
+def test_compiled_and_exported_do_the_same(tiny: nn.Module, pixels: Tensor) -> None:
+    defended = wrap_with_ansm(tiny, ansm=thin(is_trained=True), spec=IMAGENET)
+    expected = defended(pixels)
+    compiled = torch.compile(defended, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(pixels), expected)
+    exported = torch.export.export(defended, (pixels,)).module()
+    torch.testing.assert_close(exported(pixels), expected)

@@ -82,7 +82,8 @@ def test_the_demo_writes_numbers_and_pictures(tmp_path: Path) -> None:
     assert (written["images"], written["localizer"]) == (9, "forensic-unet")
     panels = sorted(p.name for p in (tmp_path / "out" / "panels").iterdir())
     assert panels == [f"{i:02d}.png" for i in range(1, 9)]
-    assert Image.open(tmp_path / "out" / "summary.png").size[0] > 100
+    with Image.open(tmp_path / "out" / "summary.png") as summary:
+        assert summary.size[0] > 100
     assert steps[-1][0] == steps[-1][1]
 
 

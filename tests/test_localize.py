@@ -176,7 +176,8 @@ def test_exif_orientation_is_honoured(folder: Path) -> None:
     exif[0x0112] = 6  # turn by 90 degrees to look at
     Image.fromarray(photograph(64, 96)).save(folder / "turned.png", exif=exif)
     assert localize(folder, "turned.png") == 0
-    assert Image.open(folder / "out" / "turned-mask.png").size == (64, 96)
+    with Image.open(folder / "out" / "turned-mask.png") as mask:
+        assert mask.size == (64, 96)
 
 
 def test_16_bit_and_cmyk_photographs_work(folder: Path) -> None:
@@ -282,5 +283,5 @@ def test_an_untrained_ansm_is_said_to_be_one(
 def test_a_photograph_of_ten_megapixels_is_done_in_tiles(folder: Path) -> None:
     Image.fromarray(photograph(2500, 4000)).save(folder / "large.png", compress_level=0)
     assert localize(folder, "large.png") == 0
-    mask = Image.open(folder / "out" / "large-mask.png")
-    assert mask.size == (4000, 2500)
+    with Image.open(folder / "out" / "large-mask.png") as mask:
+        assert mask.size == (4000, 2500)

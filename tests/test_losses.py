@@ -28,9 +28,7 @@ def slow_channelwise_kl(processed: list[Tensor], original: list[Tensor], alpha: 
                 p, o = stage_p[image, channel].tolist(), stage_o[image, channel].tolist()
                 m = [math.exp(v) / sum(map(math.exp, p)) for v in p]
                 q = [math.exp(v) / sum(map(math.exp, o)) for v in o]
-                terms = [
-                    a * math.log((a + alpha) / (b + alpha)) for a, b in zip(m, q, strict=True)
-                ]
+                terms = [a * math.log((a + alpha) / (b + alpha)) for a, b in zip(m, q, strict=True)]
                 channels.append(sum(terms) / len(terms))
         stages.append(sum(channels) / len(channels))
     return sum(stages) / len(stages)

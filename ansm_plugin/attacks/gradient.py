@@ -27,7 +27,8 @@ class AttackSpec:
     Attributes:
         objective: name in `OBJECTIVES`, maximised.
         steps: number of gradient steps.
-        step_share: step size as a share of eps; None is 2.5 / steps (Madry et al., ICLR 2018).
+        step_share: step size as a share of eps; None is 2.5 / steps (Madry et al., ICLR 2018), or
+            1 / steps with momentum.
         momentum: decay of the accumulated gradient (MI-FGSM, Dong et al., CVPR 2018); 0 is none.
         random_start: whether to start at a uniform point of the ball instead of its centre.
     """
@@ -47,13 +48,15 @@ class AttackSpec:
     @property
     def relative_step(self) -> float:
         """Step size as a share of eps."""
-        return self.step_share if self.step_share is not None else 2.5 / self.steps
+        if self.step_share is not None:
+            return self.step_share
+        return (1.0 if self.momentum else 2.5) / self.steps
 
 
 ATTACKS: dict[str, AttackSpec] = {
     "fgsm": AttackSpec(steps=1, step_share=1.0),
     "pgd": AttackSpec(random_start=True),
-    "mifgsm": AttackSpec(momentum=1.0, step_share=0.1),
+    "mifgsm": AttackSpec(momentum=1.0),
     "cospgd": AttackSpec(objective="cospgd", random_start=True),
     "margin": AttackSpec(objective="margin", random_start=True),
     "hide": AttackSpec(objective="hide", random_start=True),
