@@ -36,10 +36,10 @@ class Ffa:
     """
 
     loss: Literal["channelwise_kl", "l2cos"] = "channelwise_kl"
-    scale: float = 1e4
+    scale: float = 1e3
     alpha: float = 1e-8
     taps: tuple[str, ...] = ()
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=800))
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=600, learning_rate=5e-4))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,9 +41,7 @@ class LocalizerRecipe:
     """
 
     localizer: str = DEFAULT_LOCALIZER
-    data: DataConfig = field(
-        default_factory=lambda: DataConfig(count=32768)
-    )
+    data: DataConfig = field(default_factory=lambda: DataConfig(count=32768))
     bce_weight: float = 0.3
     photometric: float = 0.5
     fit: FitConfig = field(

@@ -40,7 +40,7 @@ class Mgr:
     bce_weight: float = 0.3
     target: Literal["ground_truth", "localizer"] = "ground_truth"
     channel: float = 0.0
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=3500))
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,7 @@ def run(recipe: MgrRecipe, output: Path, report: Report = silent) -> Path:
     save_config(recipe, output / "mgr.toml")
     place = prepare(recipe, ansm, output, report)
     parent = sha256_of(recipe.start)
-    return run_stage(
-        place, recipe.mgr, output, recipe=asdict(recipe), parent=parent, report=report
-    )
+    return run_stage(place, recipe.mgr, output, recipe=asdict(recipe), parent=parent, report=report)
 
 
 def run_stage(

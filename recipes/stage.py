@@ -43,11 +43,9 @@ class Stage:
     """
 
     localizer: str = DEFAULT_LOCALIZER
-    data: DataConfig = field(
-        default_factory=lambda: DataConfig(count=12288, seed=1)
-    )
+    data: DataConfig = field(default_factory=lambda: DataConfig(count=12288, seed=1))
     attacks: AttackMixture = field(default_factory=AttackMixture)
-    saturation_penalty: float = 0.1
+    saturation_penalty: float = 10.0
     saturation_limit: float = 0.5
 
 
@@ -182,5 +180,3 @@ def is_finished(path: Path, place: Workplace, recipe: dict[str, Any]) -> bool:
     written = [json.loads(metadata.get(key, "{}")) for key in ("recipe", "localizer")]
     wanted = [recipe, identify(place.defended.localizer, place.spec)]
     return bool(written == json.loads(json.dumps(wanted, default=str)))
-
-
