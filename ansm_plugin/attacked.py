@@ -81,7 +81,7 @@ def attacked_crops(
         if not (path.exists() and read_metadata(path).get("key") == key):
             attacked = _attack_shard(forward, part, mixture, seed * 1_000_003 + start)
             write_tensors({"attacked": attacked}, path, {"key": key})
-        shards.append(load_file(str(path))["attacked"])
+        shards.append(load_file(str(path))["attacked"].to(crops.images.device))
         report("attack", min(start + SHARD, len(crops)), len(crops), {})
     return torch.cat(shards)
 

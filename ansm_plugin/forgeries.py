@@ -75,6 +75,10 @@ class Forgeries:
         """Return the number of crops."""
         return len(self.images)
 
+    def to(self, device: torch.device) -> Forgeries:
+        """Return the crops on a device; training draws batches there without copies."""
+        return Forgeries(self.images.to(device), self.masks.to(device))
+
 
 def synthesize(
     photographs: Sequence[Pixels],

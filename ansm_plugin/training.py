@@ -115,7 +115,7 @@ def fit(
         TrainingError: a loss or gradient was not finite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is written.
     """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    accelerator = _accelerator()
     run = _Run(name, module, config, folder, {**identity, "fit": asdict(config)})
     first = run.resume()
     was_training = module.training
@@ -133,15 +133,27 @@ def fit(
                         f"checkpoint is {run.path}. Run the same command to go on."
                     )
                 report(name, done, config.steps, logs)
+            if first == config.steps:  # stopped in its last step: nothing is left but to say so
+                report(name, first, config.steps, run.logs)
     finally:
         module.train(was_training)
     run.finish(accelerator)
 
 
+def training_device() -> torch.device:
+    """Return the device that `fit` computes on: this process's GPU, or the CPU."""
+    device: torch.device = _accelerator().device
+    return device
+
+
+def _accelerator() -> Accelerator:
+    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make initial weights depend on `seed` alone; restore the caller's random state after."""
-    with torch.random.fork_rng():
+    """Make what torch draws inside depend on `seed` alone; restore its random state after."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
@@ -174,13 +186,16 @@ class _Run:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.average = {k: v.clone() for k, v in _floats(module)}
+        self.logs: dict[str, float] = {}
 
     def advance(self, index: int, step: Step, accelerator: Accelerator) -> dict[str, float]:
         """Do step `index` and return its logs."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
         shard = Shard(accelerator.process_index, accelerator.num_processes)
         device = accelerator.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        half = torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16")
+        # Dropout draws from the global generators, and should differ between processes.
+        with seeded(generator.initial_seed() + (shard.rank << 40)), half:
             loss, logs = step(generator, shard)
         self._require_finite("loss", float(loss.detach()), index)
         self.optimiser.zero_grad(set_to_none=True)
@@ -194,7 +209,8 @@ class _Run:
             group["lr"] = self.config.learning_rate * _schedule(index, self.config)
         self.optimiser.step()
         self._track(index)
-        return {"loss": float(loss.detach()), "gradient": norm, **logs}
+        self.logs = {"loss": float(loss.detach()), "gradient": norm, **logs}
+        return self.logs
 
     def _track(self, index: int) -> None:
         # A short horizon at first, so that the average forgets the initial weights.
@@ -220,7 +236,8 @@ class _Run:
         for index, parameter in enumerate(self.parameters):
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{index}.{key}"] = value
-        write_tensors(tensors, self.path, {"done": str(done), "identity": self.identity})
+        metadata = {"done": str(done), "identity": self.identity, "logs": json.dumps(self.logs)}
+        write_tensors(tensors, self.path, metadata)
 
     def resume(self) -> int:
         """Load the checkpoint if there is one; return the number of finished steps."""
@@ -241,6 +258,7 @@ class _Run:
             self.optimiser.state[parameter] = {
                 k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
             }
+        self.logs = json.loads(metadata.get("logs", "{}"))
         return int(metadata["done"])
 
     def finish(self, accelerator: Accelerator) -> None:

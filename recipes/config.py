@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import tomli_w
 
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.files import write_whole
 
 C = TypeVar("C")
 
@@ -20,13 +21,10 @@ def save_config(config: Any, path: Path) -> None:
     """Write a config dataclass as TOML; fields that are None are left out.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or the disk is full.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(tomli_w.dumps(_plain(dataclasses.asdict(config))))
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error}. Choose another --output.") from error
+    table = _plain(dataclasses.asdict(config))
+    write_whole(path, lambda stream: tomli_w.dump(table, stream))
 
 
 def load_config(kind: type[C], path: Path) -> C:
@@ -36,7 +34,7 @@ def load_config(kind: type[C], path: Path) -> C:
         ConfigError: unreadable file, unknown field (nearest names offered) or bad value.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read config {path}: {error}") from error
     return from_table(kind, table, str(path))
@@ -66,7 +64,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{where} is {value!r}; it must be a list.")
         return tuple(value)
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise ConfigError(unknown_name(f"value of {where}", str(value), typing.get_args(hint)))
+        return value
     if hint is Path:
+        if not isinstance(value, str):
+            raise ConfigError(f"{where} is {value!r}; it must be a path.")
         return Path(value)
     if hint is float and isinstance(value, int):
         return float(value)

@@ -24,6 +24,7 @@ from ansm_plugin.training import (
     fit,
     seeded,
     silent,
+    training_device,
 )
 from ansm_plugin.weights import write_tensors
 
@@ -64,8 +65,10 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
     save_config(recipe, output / "localizer.toml")
     with seeded(recipe.fit.seed):
         model = build_architecture(recipe.localizer).to(memory_format=torch.channels_last)
+    device = training_device()
+    model.to(device)
     forward = mask_forward(model, describe(model), precision=recipe.fit.precision)
-    crops = load_crops(recipe.data)
+    crops = load_crops(recipe.data).to(device)
 
     def step(generator: torch.Generator, shard: Shard) -> StepOutput:
         images, masks = draw(crops, recipe.fit.batch_size, generator, shard)

@@ -40,7 +40,7 @@ class Mgr:
     bce_weight: float = 0.3
     target: Literal["ground_truth", "localizer"] = "ground_truth"
     channel: float = 0.0
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=6000))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from ansm_plugin.training import (
     discard_checkpoint,
     fit,
     silent,
+    training_device,
 )
 from ansm_plugin.weights import Provenance, identify, read_ansm_metadata, save_ansm
 
@@ -79,10 +80,11 @@ def prepare(stage: Stage, ansm: ANSM, output: Path, report: Report = silent) -> 
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
-    localizer = build_localizer(stage.localizer).to(memory_format=torch.channels_last)
+    device = training_device()
+    localizer = build_localizer(stage.localizer)
     defended = wrap_with_ansm(localizer, ansm=ansm)
-    defended.ansm.to(memory_format=torch.channels_last)
-    crops = load_crops(stage.data)
+    defended.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    crops = load_crops(stage.data).to(device)
     attacked = attacked_crops(
         mask_forward(localizer, defended.spec, precision=stage.attacks.precision),
         crops,

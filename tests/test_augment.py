@@ -163,7 +163,7 @@ def test_one_channel_can_be_asked_for(name: str) -> None:
 
 
 def test_an_unknown_channel_offers_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="unknown channel 'jpg'. Nearest: jpeg"):
+    with pytest.raises(ConfigError, match=r"unknown channel 'jpg'\. Nearest: jpeg"):
         channel(pictures(), seeded(), ["noise", "jpg"])
 
 

@@ -313,3 +313,73 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     found = load_file(checkpoint(tmp_path / "two"))
     torch.testing.assert_close(found["module.weight"], expected["weight"])
     torch.testing.assert_close(found["module.bias"], expected["bias"])
+
+
+SCRIPT = """
+    import os, signal, sys, torch
+    from pathlib import Path
+    from torch import nn
+    from ansm_plugin.training import FitConfig, StepOutput, fit, seeded
+
+    with seeded(3):
+        module = nn.Linear(1, 1)
+
+    def step(generator, shard):
+        x = shard.of(torch.randn(16, 1, generator=generator))
+        return StepOutput((module(x) - 3 * x - 1).square().mean(), {})
+
+    def report(name, done, steps, logs):
+        if done == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    config = FitConfig(steps=40, learning_rate=0.2, warmup=2, averaging=0.9,
+                       precision="fp32", checkpoint_every=7)
+    fit("line", module, step, config, folder=Path(sys.argv[1]), identity={}, report=report)
+"""
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    killed = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "killed"), "17"],
+        capture_output=True, text=True, check=False, timeout=180,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    config = replace(QUICK, averaging=0.9, checkpoint_every=7)
+    steps: list[int] = []
+    resumed = run(
+        tmp_path / "killed", line(), config=config, report=lambda n, k, s, logs: steps.append(k)
+    )
+    assert steps == list(range(15, 41))
+    expected = run(tmp_path / "whole", line(), config=config)
+    assert all(torch.equal(expected[k], resumed[k]) for k in expected)
+
+
+def test_dropout_resumes_exactly_and_leaves_the_callers_random_state(tmp_path: Path) -> None:
+    def noisy(before: Callable[[], None] = lambda: None) -> tuple[nn.Module, Step]:
+        module, dropout = line(), nn.Dropout(0.5)
+
+        def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+            before()
+            x = torch.randn(16, 1, generator=generator)
+            return StepOutput((dropout(module(x)) - 3 * x).square().mean(), {})
+
+        return module, step
+
+    state = torch.get_rng_state()
+    expected = run(tmp_path / "whole", *noisy())
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, *noisy(interrupted_after(9, signal.SIGINT)))
+    resumed = run(tmp_path, *noisy())
+    assert all(torch.equal(expected[k], resumed[k]) for k in expected)
+
+
+def test_a_run_stopped_in_its_last_step_still_reports_its_numbers(tmp_path: Path) -> None:
+    module, seen = line(), []
+    with pytest.raises(TrainingInterrupted, match="after step 40 of 40"):
+        run(tmp_path, module, toward(3, module, interrupted_after(40, signal.SIGINT)))
+    run(tmp_path, line(), report=lambda name, k, s, logs: seen.append((k, sorted(logs))))
+    assert seen == [(40, ["gradient", "loss", "points"])]

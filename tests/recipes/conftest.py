@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,13 +17,9 @@ from ansm_plugin import attacked
 from ansm_plugin.attacked import AttackMixture
 from ansm_plugin.data import DataConfig
 from ansm_plugin.forgeries import ForgeryConfig
-from ansm_plugin.training import FitConfig
 
 MODULE = "localizer_of_a_user"
 LOCALIZER = f"{MODULE}:build"
-QUICK = FitConfig(
-    steps=4, batch_size=4, warmup=0, averaging=0.5, precision="fp32", checkpoint_every=100
-)
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / f"{MODULE}.py").write_text(textwrap.dedent(code))
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(__import__("sys").modules, MODULE, raising=False)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
     return folder
 
 

@@ -30,7 +30,7 @@ def test_there_are_four_recipes() -> None:
 
 
 def test_an_unknown_recipe_offers_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="unknown recipe 'two_stage'. Nearest: two-stage"):
+    with pytest.raises(ConfigError, match=r"unknown recipe 'two_stage'\. Nearest: two-stage"):
         recipe_module("two_stage")
 
 
@@ -80,8 +80,8 @@ def test_an_unknown_field_offers_the_nearest(tmp_path: Path) -> None:
         ('[ffa]\nscale = "x"', "scale is 'x'; it must be of type float"),
         ("[ffa.fit]\nsteps = 0", "steps is 0"),
         ("[data]\nimages = 3", "images is 3; it must be a path"),
-        ('[ffa]\nloss = "l2cso"', "loss 'l2cso'. Nearest: l2cos"),
-        ('[ffa.fit]\nprecision = "bf61"', "precision 'bf61'. Nearest: bf16"),
+        ('[ffa]\nloss = "l2cso"', "value of .*ffa: loss 'l2cso'. Nearest: l2cos"),
+        ('[ffa.fit]\nprecision = "bf61"', "value of .*fit: precision 'bf61'. Nearest: bf16"),
         ('[attacks]\nattacks = ["pdg"]', "unknown attack 'pdg'"),
         ("[ffa", "cannot read config"),
     ],
