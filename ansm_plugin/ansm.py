@@ -5,7 +5,6 @@ Shape suffixes: B batch, C channels, H height, W width (pixels).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -209,8 +208,3 @@ def saturated_share(raw: Tensor, threshold: float = 2.0) -> Tensor:
     Above |raw| = 2 tanh is within 3.6 % of its bound and passes 7 % of the gradient.
     """
     return (raw.detach().abs() > threshold).float().mean()
-
-
-def total_parameters(modules: Sequence[nn.Module]) -> int:
-    """Return the number of parameters of all `modules` together."""
-    return sum(p.numel() for module in modules for p in module.parameters())

@@ -16,7 +16,6 @@ from ansm_plugin.ansm import (
     Architecture,
     architecture,
     saturated_share,
-    total_parameters,
 )
 from ansm_plugin.backbones.reference import build_architecture
 from ansm_plugin.errors import ConfigError, ImageError
@@ -130,10 +129,6 @@ def test_saturated_share_counts_entries_beyond_the_threshold() -> None:
     raw = torch.tensor([0.0, 1.9, 2.1, -3.0])
     assert saturated_share(raw) == 0.5
     assert saturated_share(raw, threshold=2.5) == 0.25
-
-
-def test_total_parameters_adds_up() -> None:
-    assert total_parameters([nn.Linear(2, 3), nn.Linear(1, 1)]) == 9 + 2
 
 
 def gmac(build: object) -> float:
