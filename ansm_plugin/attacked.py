@@ -30,12 +30,15 @@ class AttackMixture:
         attacks: names in `attacks.ATTACKS`; one is drawn per batch.
         eps_255: radii in grey levels; one is drawn per image.
         steps: gradient steps.
+        step_shares: step sizes as shares of eps; one is drawn per batch. A module that met a single
+            step size fails against others.
         precision: of the localizer while it is attacked; bf16 is enough for a sign of a gradient.
     """
 
     attacks: tuple[str, ...] = ("mifgsm", "pgd", "cospgd", "hide")
     eps_255: tuple[float, ...] = (2.0, 4.0, 8.0)
     steps: int = 10
+    step_shares: tuple[float, ...] = (0.1, 0.25)
     precision: Literal["fp32", "bf16"] = "bf16"
 
     def __post_init__(self) -> None:
@@ -46,6 +49,10 @@ class AttackMixture:
             raise ConfigError(
                 f"attacks {self.attacks} and eps_255 {self.eps_255} need one entry each or more, "
                 "eps_255 in (0, 255]."
+            )
+        if not self.step_shares or not all(0 < s <= 1 for s in self.step_shares):
+            raise ConfigError(
+                f"step_shares {self.step_shares} needs one entry or more, each in (0, 1]."
             )
 
 
@@ -92,13 +99,15 @@ def _attack_shard(forward: Forward, crops: Forgeries, mixture: AttackMixture, se
     batches = zip(torch.split(crops.images, _BATCH), torch.split(crops.masks, _BATCH), strict=True)
     for images, masks in batches:
         name = mixture.attacks[int(torch.randint(len(mixture.attacks), (), generator=generator))]
+        share = int(torch.randint(len(mixture.step_shares), (), generator=generator))
+        spec = attack_spec(name, steps=mixture.steps, step_share=mixture.step_shares[share])
         choice = torch.randint(len(mixture.eps_255), (len(images),), generator=generator)
         attacked = linf_attack(
             forward,
             images.float().div(255),
             masks.float(),
             torch.tensor(mixture.eps_255)[choice] / 255,
-            attack_spec(name, steps=mixture.steps),
+            spec,
             generator=generator,
         )
         done.append(attacked.mul(255).round().to(torch.uint8))

@@ -27,8 +27,8 @@ class AttackSpec:
     Attributes:
         objective: name in `OBJECTIVES`, maximised.
         steps: number of gradient steps.
-        step_share: step size as a share of eps; None is 2.5 / steps (Madry et al., ICLR 2018), or
-            1 / steps with momentum.
+        step_share: step size as a share of eps; None is 2.5 / steps (Madry et al., ICLR 2018), for
+            MI-FGSM too: its own 1 / steps never leaves the way it took first and hurts less.
         momentum: decay of the accumulated gradient (MI-FGSM, Dong et al., CVPR 2018); 0 is none.
         random_start: whether to start at a uniform point of the ball instead of its centre.
     """
@@ -50,7 +50,7 @@ class AttackSpec:
         """Step size as a share of eps."""
         if self.step_share is not None:
             return self.step_share
-        return (1.0 if self.momentum else 2.5) / self.steps
+        return 2.5 / self.steps
 
 
 ATTACKS: dict[str, AttackSpec] = {
@@ -63,15 +63,23 @@ ATTACKS: dict[str, AttackSpec] = {
 }
 
 
-def attack_spec(name: str, *, steps: int | None = None) -> AttackSpec:
+def attack_spec(
+    name: str, *, steps: int | None = None, step_share: float | None = None
+) -> AttackSpec:
     """Return an attack by name, or raise ConfigError with the nearest names.
 
-    `steps` replaces the number of steps, except of the one-step FGSM.
+    `steps` and `step_share` replace those of the attack, except of the one-step FGSM.
     """
     if name not in ATTACKS:
         raise ConfigError(unknown_name("attack", name, ATTACKS))
     spec = ATTACKS[name]
-    return spec if steps is None or name == "fgsm" else replace(spec, steps=steps)
+    if name == "fgsm":
+        return spec
+    return replace(
+        spec,
+        steps=spec.steps if steps is None else steps,
+        step_share=spec.step_share if step_share is None else step_share,
+    )
 
 
 def linf_attack(

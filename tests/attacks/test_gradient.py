@@ -221,5 +221,7 @@ def test_names_and_steps_are_checked() -> None:
 def test_steps_replace_those_of_iterative_attacks_only() -> None:
     assert attack_spec("pgd", steps=20).steps == 20
     assert attack_spec("pgd", steps=20).relative_step == pytest.approx(2.5 / 20)
-    assert attack_spec("mifgsm", steps=20).relative_step == pytest.approx(1 / 20)
+    assert attack_spec("mifgsm", steps=20).relative_step == pytest.approx(2.5 / 20)
+    assert attack_spec("pgd", step_share=0.1).relative_step == 0.1
+    assert attack_spec("fgsm", steps=9, step_share=0.1).relative_step == 1.0
     assert attack_spec("fgsm", steps=20).steps == 1
