@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ansm_plugin.defended import DefendedLocalizer, unwrap, wrap_with_ansm
     from ansm_plugin.errors import AnsmError
     from ansm_plugin.localizer import LocalizerSpec
+    from ansm_plugin.pretrained import load_pretrained
     from ansm_plugin.weights import load_ansm, save_ansm
 
     __version__: str
@@ -24,6 +25,7 @@ __all__ = [
     "LocalizerSpec",
     "__version__",
     "load_ansm",
+    "load_pretrained",
     "save_ansm",
     "unwrap",
     "wrap_with_ansm",
@@ -35,6 +37,7 @@ _HOME = {
     "DefendedLocalizer": "defended",
     "LocalizerSpec": "localizer",
     "load_ansm": "weights",
+    "load_pretrained": "pretrained",
     "save_ansm": "weights",
     "unwrap": "defended",
     "wrap_with_ansm": "defended",

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward, attack_spec, linf_attack
+from ansm_plugin.attacks import Forward, attack_spec, run_attack
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.training import Report, silent
@@ -102,7 +102,7 @@ def _attack_shard(forward: Forward, crops: Forgeries, mixture: AttackMixture, se
         share = int(torch.randint(len(mixture.step_shares), (), generator=generator))
         spec = attack_spec(name, steps=mixture.steps, step_share=mixture.step_shares[share])
         choice = torch.randint(len(mixture.eps_255), (len(images),), generator=generator)
-        attacked = linf_attack(
+        attacked = run_attack(
             forward,
             images.float().div(255),
             masks.float(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,7 +95,9 @@ def read_tensors_only(source: Path) -> Any:
     if source.suffix == ".safetensors":
         raise WeightsError(f"{source} is safetensors already; use it as it is.")
     try:
-        return torch.load(source, map_location="cpu", weights_only=True)
+        # Trainers, IMDLBenCo's among them, keep their options beside the state: a bag of values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(_refusal(source, error)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,11 @@ from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
 from ansm_plugin.localizer import LocalizerSpec, call_padded, describe
 
+if TYPE_CHECKING:
+    from ansm_plugin.weights import Provenance
+
 L = TypeVar("L", bound=nn.Module)
+_WRAPPERS = ("module.", "_orig_mod.")  # names that DistributedDataParallel and torch.compile add
 
 
 class DefendedLocalizer(nn.Module, Generic[L]):
@@ -21,6 +27,9 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     refuses are padded and cropped. The localizer is frozen (no parameter gradients) and always in
     eval mode, whatever `train()` says; `unwrap` gives it back as it was. No attribute is
     forwarded: write `defended.localizer.encoder`.
+
+    `load_state_dict` takes the state of the pair and the state of the bare localizer alike; the
+    latter leaves the ANSM as it is.
 
     Args:
         localizer: the wrapped model; not copied.
@@ -36,6 +45,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         self.localizer: L = localizer.requires_grad_(False)
         self.ansm = ansm
         self.spec = spec
+        self.register_load_state_dict_pre_hook(_accept_bare_state)  # type: ignore[no-untyped-call]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> DefendedLocalizer[L]:
@@ -77,6 +87,22 @@ class DefendedLocalizer(nn.Module, Generic[L]):
             self.spec.stride,
             self.spec.smallest,
         )
+
+    def save_pretrained(self, folder: str | Path, provenance: Provenance | None = None) -> Path:
+        """Write `ansm.safetensors` and `config.json` into a folder, as the Hugging Face hub has it.
+
+        The localizer's own weights are not written; nothing is ever uploaded.
+
+        Args:
+            folder: made where there is none; one that holds something else's config is refused.
+            provenance: where the weights come from; by default the localizer and its input.
+
+        Raises:
+            WeightsError: the folder cannot be used, or the ANSM is a module of your own.
+        """
+        from ansm_plugin.pretrained import save_pretrained
+
+        return save_pretrained(self, folder, provenance)
 
     def _check(self, inputs: Tensor) -> None:
         if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != 3:
@@ -158,3 +184,28 @@ def unwrap(defended: DefendedLocalizer[L]) -> L:
     for parameter, flag in zip(localizer.parameters(), defended._flags, strict=True):
         parameter.requires_grad_(flag)
     return localizer
+
+
+def _accept_bare_state(
+    defended: DefendedLocalizer[Any], state: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """Give the names in a state dict the form they have here, before torch compares them."""
+    names = _unwrapped(name.removeprefix(prefix) for name in state if name.startswith(prefix))
+    own = defended.localizer.state_dict()
+    is_pair = any(name.startswith(("ansm.", "localizer.")) for name in names.values())
+    is_bare = own.keys() == set(names.values()) or not is_pair
+    home = "localizer." if is_bare else ""
+    state.update({f"{prefix}{home}{n}": state.pop(prefix + given) for given, n in names.items()})
+    if is_bare:
+        state.update({f"{prefix}ansm.{k}": v for k, v in defended.ansm.state_dict().items()})
+
+
+def _unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Return each name with and without the wrapper prefixes that all of them share."""
+    given = list(names)
+    short = given
+    while prefix := next((p for p in _WRAPPERS if all(n.startswith(p) for n in short)), None):
+        if not short:
+            break
+        short = [name.removeprefix(prefix) for name in short]
+    return dict(zip(given, short, strict=True))

@@ -5,6 +5,7 @@ Shape suffixes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -116,12 +117,10 @@ def call_padded(
 
     Reflects at the right and bottom edge, replicates where the image is too small to reflect.
     """
-    height, width = inputs.shape[-2:]
-    right, bottom = (_missing_pixels(n, stride, smallest) for n in (width, height))
-    if not right and not bottom:
+    padded = _padded(inputs, stride, smallest)
+    if padded is inputs:
         return localizer(inputs)
-    mode = "reflect" if right < width and bottom < height else "replicate"
-    padded = functional.pad(inputs, (0, right, 0, bottom), mode=mode)
+    height, width = inputs.shape[-2:]
     return _crop(localizer(padded), padded.shape[-2:], (height, width))
 
 
@@ -138,12 +137,15 @@ def mask_forward(
 
     def forward(pixels: Tensor) -> Tensor:
         inputs = spec.normalise(pixels).to(memory_format=torch.channels_last)
+        padded = _padded(inputs, spec.stride, spec.smallest)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
             try:
-                output = call_padded(localizer, inputs, spec.stride, spec.smallest)
+                output = localizer(padded)
             except (RuntimeError, AssertionError, ValueError) as error:
                 raise LocalizerError(_cannot_take(localizer, pixels, error)) from error
-        return spec.mask_logits(output, (pixels.shape[-2], pixels.shape[-1]))
+        # Cropped last: a mask of a quarter of the size is a quarter of the padded image.
+        logits = spec.mask_logits(output, (padded.shape[-2], padded.shape[-1]))
+        return logits[..., : pixels.shape[-2], : pixels.shape[-1]]
 
     return forward
 
@@ -173,6 +175,23 @@ def find_normalisation(localizer: nn.Module) -> tuple[Triple, Triple, str]:
     return IMAGENET_MEAN, IMAGENET_STD, "assumed ImageNet"
 
 
+def find_fixed_side(localizer: nn.Module) -> int | None:
+    """Return the only side that an encoder of fixed size takes, or None.
+
+    Asked of timm's patch embeddings (ViT, Swin) and, where timm records it, of the whole encoder
+    (CoAtNet, MaxViT). Smaller images are padded up to it; larger ones the encoder refuses.
+    """
+    for module in localizer.modules():
+        size = getattr(module, "img_size", None)
+        if getattr(module, "strict_img_size", False) and isinstance(size, tuple):
+            return int(max(size))
+        traits = getattr(module, "_traits", {})
+        if isinstance(traits, Mapping) and traits.get("fixed_input_size"):
+            config = getattr(module, "pretrained_cfg", None) or {}
+            return int(max(traits.get("img_size") or config.get("input_size", (3, 224, 224))[-2:]))
+    return None
+
+
 def require_pixels(pixels: Tensor, name: str = "images") -> None:
     """Raise ImageError unless `pixels` is a finite `(B, 3, H, W)` tensor within [0, 1]."""
     if pixels.ndim != 4 or pixels.shape[1] != 3:
@@ -192,6 +211,16 @@ def _cannot_take(localizer: nn.Module, pixels: Tensor, error: Exception) -> str:
         f"the localizer {type(localizer).__name__} failed on {width}x{height} pixels: "
         f"{str(error).rstrip('.')}."
     )
+
+
+def _padded(inputs: Tensor, stride: int, smallest: int) -> Tensor:
+    """Return the inputs at a size the localizer takes; the same object where they have one."""
+    height, width = inputs.shape[-2:]
+    right, bottom = (_missing_pixels(n, stride, smallest) for n in (width, height))
+    if not right and not bottom:
+        return inputs
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return functional.pad(inputs, (0, right, 0, bottom), mode=mode)
 
 
 def _missing_pixels(length: int, stride: int, smallest: int) -> int:
@@ -253,4 +282,13 @@ def _crop(output: Any, padded: Sequence[int], size: tuple[int, int]) -> Any:
         cropped = [_crop(v, padded, size) for v in output]
         is_named = hasattr(output, "_fields")
         return type(output)(*cropped) if is_named else type(output)(cropped)
-    return output
+    return _crop_attributes(output, padded, size) if hasattr(output, "__dict__") else output
+
+
+def _crop_attributes(output: Any, padded: Sequence[int], size: tuple[int, int]) -> Any:
+    """Return a copy of an object whose attributes hold the mask, such as a dataclass."""
+    cropped = copy.copy(output)
+    for name, value in vars(output).items():
+        if isinstance(value, Tensor | Mapping | tuple | list):
+            object.__setattr__(cropped, name, _crop(value, padded, size))  # frozen ones too
+    return cropped

@@ -42,33 +42,41 @@ def _localize_options(parser: Parser) -> None:
 
 def _evaluate_options(parser: Parser) -> None:
     _model_options(parser)
+    _image_options(parser)
+    _attack_choice(parser, attacks=("pgd", "mifgsm", "cospgd"))
     parser.add_argument(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="forged images with --masks; alone, photographs that forgeries are made of",
-    )
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="masks with the same stems")
-    parser.add_argument(
-        "--pattern", default="*", help="only images whose file name matches (default: *)"
-    )
-    parser.add_argument("--count", type=_positive, metavar="N", help="at most this many images")
-    parser.add_argument(
-        "--attacks",
+        "--threat",
         type=_names,
-        default=("pgd", "mifgsm", "cospgd"),
-        metavar="NAMES",
-        help="separated by commas (default: pgd,mifgsm,cospgd)",
+        metavar="T0,...,T6",
+        help="what attackers know (default: T0,T1,T2,T4,T5; T3 with --surrogate)",
     )
     parser.add_argument(
-        "--eps",
-        type=_numbers,
-        default=(2.0, 4.0, 8.0),
-        metavar="LEVELS",
-        help="in grey levels of 255, separated by commas (default: 2,4,8)",
+        "--white-box-attacks", type=_names, metavar="NAMES", help="of T4 (default: pgd,margin)"
     )
-    parser.add_argument("--steps", type=_positive, default=10, help="of each attack (default: 10)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="receives panels and a plot")
+    parser.add_argument(
+        "--white-box-steps", type=_natural, metavar="N", help="of T4 (default: 20; 0: no T4)"
+    )
+    parser.add_argument(
+        "--surrogate",
+        action="append",
+        default=[],
+        metavar="NAME[+ANSM]",
+        help="another localizer that T3 attacks in place of yours; repeat for several",
+    )
+    parser.add_argument(
+        "--baselines",
+        type=_names,
+        metavar="NAMES",
+        help="other defences: cheap, none, or names (default: cheap, all without training)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random starts (default: 0)")
+    parser.add_argument(
+        "--quick", action="store_true", help="16 images, T0, T1, T4, JPEG alone as baseline, bf16"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="receives report.html, its JSON and pictures"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a finished report")
     _json_option(parser)
 
 
@@ -83,13 +91,66 @@ def _convert_options(parser: Parser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing target")
 
 
-def _model_options(parser: Parser) -> None:
+def _plugins_options(parser: Parser) -> None:
+    parser.add_argument("--check", action="store_true", help="load each of them too")
+    _json_option(parser)
+
+
+def _export_options(parser: Parser) -> None:
+    _model_options(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument(
+        "--size",
+        type=_positive,
+        metavar="PIXELS",
+        help="fix height and width (default: free where the localizer allows it)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+
+
+def _image_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="forged images with --masks; alone, photographs that forgeries are made of",
+    )
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="masks with the same stems")
+    parser.add_argument(
+        "--pattern", default="*", help="only images whose file name matches (default: *)"
+    )
+    parser.add_argument("--count", type=_positive, metavar="N", help="at most this many images")
+
+
+def _attack_choice(parser: Parser, *, attacks: tuple[str, ...]) -> None:
+    parser.add_argument(
+        "--attacks",
+        type=_names,
+        default=attacks,
+        metavar="NAMES",
+        help=f"separated by commas (default: {','.join(attacks)})",
+    )
+    parser.add_argument(
+        "--eps",
+        type=_numbers,
+        default=(2.0, 4.0, 8.0),
+        metavar="LEVELS",
+        help="in grey levels of 255, separated by commas (default: 2,4,8)",
+    )
+    parser.add_argument("--steps", type=_positive, default=10, help="of each attack (default: 10)")
+
+
+def _localizer_option(parser: Parser) -> None:
     parser.add_argument(
         "--localizer",
         metavar="NAME",
         help="reference name, smp:..., timm:... or module:function, each with optional "
         "@weights.safetensors (default: the embedded one)",
     )
+
+
+def _model_options(parser: Parser) -> None:
+    _localizer_option(parser)
     parser.add_argument("--ansm", type=Path, metavar="FILE", help="weights written by `ansm train`")
 
 
@@ -104,6 +165,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -115,11 +183,26 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas: 2,4,8") from error
 
 
+def _attack_options(parser: Parser) -> None:
+    _localizer_option(parser)
+    _image_options(parser)
+    _attack_choice(parser, attacks=("mifgsm",))
+    parser.add_argument("--seed", type=int, default=0, help="of random starts (default: 0)")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="receives Tp/, Gt/ and lists"
+    )
+    parser.add_argument("--force", action="store_true", help="write into a folder in use")
+    _json_option(parser)
+
+
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "demo": ("attack and defend the embedded localizer, and show it", _demo_options),
     "localize": ("find the tampered region of photographs", _localize_options),
     "train": ("train a localizer or its ANSM: `ansm train --help`", lambda parser: None),
     "evaluate": ("measure a localizer with and without its ANSM", _evaluate_options),
+    "attack": ("write attacked images and their masks as a dataset", _attack_options),
     "info": ("say what a weights file holds", _info_options),
+    "export": ("write a defended localizer as one ONNX graph", _export_options),
     "convert": ("turn a .pth checkpoint into safetensors", _convert_options),
+    "plugins": ("list the installed forensics plugins", _plugins_options),
 }

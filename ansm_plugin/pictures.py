@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.attacks import attack_spec, linf_attack
+from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation import (
     Evaluation,
@@ -83,7 +83,7 @@ def panels(
             continue
         images, masks = (t[forged].float().to(device) for t in sample[:2])
         generator = attack_generator(config.seed, attack, eps, index)
-        attacked = linf_attack(bare, images, masks, eps / 255, spec, generator=generator)
+        attacked = run_attack(bare, images, masks, eps / 255, spec, generator=generator)
         with torch.no_grad():
             yield from map(
                 Panel,

@@ -8,9 +8,10 @@ torch and nothing heavier. Third parties add families by the entry-point group
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
+import warnings
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ansm_plugin import plugins
 from ansm_plugin.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -49,23 +50,38 @@ class Family(Protocol):
 
 def family_names() -> list[str]:
     """Return the names of all families, third parties' before `plain`."""
-    external = [e.name for e in entry_points(group=LOCALIZER_GROUP) if e.name not in _FAMILIES]
-    return [*(n for n in _FAMILIES if n != "plain"), *sorted(external), "plain"]
+    external = [name for name in plugins.discover(LOCALIZER_GROUP) if name not in _FAMILIES]
+    return [*(n for n in _FAMILIES if n != "plain"), *external, "plain"]
 
 
 def family(name: str) -> Family:
-    """Return a family by name, or raise ConfigError with the nearest names."""
+    """Return a family by name.
+
+    Raises:
+        ConfigError: unknown (the nearest names are offered), or a third party's that fails to load
+            (its distribution is named).
+    """
     if name in _FAMILIES:
         return cast(Family, importlib.import_module(_FAMILIES[name]))
-    for entry in entry_points(group=LOCALIZER_GROUP):
-        if entry.name == name:
-            return cast(Family, entry.load())
-    raise ConfigError(unknown_name("localizer family", name, family_names()))
+    if name not in plugins.discover(LOCALIZER_GROUP):
+        raise ConfigError(unknown_name("localizer family", name, family_names()))
+    try:
+        return cast(Family, plugins.load(LOCALIZER_GROUP, name))
+    except plugins.PluginError as error:
+        raise ConfigError(f"localizer family: {error}") from error
 
 
 def family_of(localizer: nn.Module) -> Family:
-    """Return the first family that knows the localizer."""
-    return next(f for f in map(family, family_names()) if f.matches(localizer))
+    """Return the first family that knows the localizer; warn of those that fail to load."""
+    for name in family_names():
+        try:
+            found = family(name)
+        except ConfigError as error:
+            warnings.warn(f"{error} It is left out.", stacklevel=3)
+            continue
+        if found.matches(localizer):
+            return found
+    return family("plain")
 
 
 def recipe_names() -> list[str]:

@@ -14,6 +14,7 @@ from ansm_plugin.localizer import (
     Activation,
     LocalizerSpec,
     Triple,
+    find_fixed_side,
     find_normalisation,
 )
 
@@ -30,14 +31,15 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
     """Return how to talk to an SMP model: head activation, stride, encoder stages as taps."""
     mean, std, source = _normalisation(localizer)
     encoder: Any = localizer.encoder
+    side = find_fixed_side(localizer)
     return LocalizerSpec(
         family="smp",
         mean=mean,
         std=std,
         normalisation=source,
         activation=_activation(localizer),
-        stride=_stride(localizer),
-        smallest=int(encoder.output_stride),
+        stride=side or _stride(localizer),
+        smallest=side or _smallest(localizer),
         taps=_encoder_taps(encoder),
     )
 
@@ -94,6 +96,14 @@ def _stride(localizer: nn.Module) -> int:
         return 1  # Unet takes any size itself, and padding would change what it returns
     # DPT halves the tokens of its encoder once more, and SMP does not say so.
     return int(encoder.output_stride) * (2 if type(localizer).__name__ == "DPT" else 1)
+
+
+def _smallest(localizer: nn.Module) -> int:
+    encoder: Any = localizer.encoder
+    if type(localizer).__name__ == "PAN":
+        return 8 * int(encoder.output_stride)  # its pyramid halves the last stage three times
+    # Encoders that are cut short (PSPNet) or dilated still need 32 pixels for their kernels.
+    return max(32, int(encoder.output_stride))
 
 
 def _encoder_taps(encoder: Any) -> tuple[str, ...]:

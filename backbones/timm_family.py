@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ansm_plugin.backbones.smp_family import parse_value
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import LocalizerSpec, find_normalisation
+from ansm_plugin.localizer import LocalizerSpec, find_fixed_side, find_normalisation
 
 
 class TimmLocalizer(nn.Module):
@@ -64,13 +64,14 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
     info: Any = localizer.encoder.feature_info
     stages = range(len(localizer.channels))
     chosen = list(stages)[1:3] if len(stages) > 2 else list(stages)
+    side = find_fixed_side(localizer)
     layout = ":nhwc" if getattr(localizer.encoder, "output_fmt", "NCHW") == "NHWC" else ""
     return LocalizerSpec(
         family="timm",
         mean=mean,
         std=std,
         normalisation=source,
-        stride=int(max(info.reduction())),
+        stride=side or int(max(info.reduction())),
         taps=tuple(f"encoder[{index}]{layout}" for index in chosen),
     )
 

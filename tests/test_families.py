@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+import re
+import sys
+import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ansm_plugin import registry
 from ansm_plugin.backbones.reference import (
@@ -20,11 +21,11 @@ from ansm_plugin.backbones.reference import (
     build_localizer,
 )
 from ansm_plugin.backbones.smp_family import parse_value
+from ansm_plugin.cli import main
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.errors import ConfigError, LocalizerError, WeightsError
 from ansm_plugin.localizer import (
     IMAGENET_MEAN,
-    LocalizerSpec,
     describe,
     fingerprint,
     mask_forward,
@@ -47,7 +48,7 @@ LOCALIZERS = [
     ("smp:DPT?encoder_name=tu-vit_tiny_patch16_224&dynamic_img_size=true", "smp", 32, HALF),
     ("timm:resnet10t", "timm", 32, IMAGENET_MEAN),
     ("timm:convnext_atto?width=16", "timm", 32, IMAGENET_MEAN),
-    ("timm:swin_s3_tiny_224?img_size=64", "timm", 32, IMAGENET_MEAN),
+    ("timm:swin_s3_tiny_224?img_size=64", "timm", 64, IMAGENET_MEAN),
     ("timm:vit_tiny_patch16_224?dynamic_img_size=true", "timm", 16, HALF),
 ]
 
@@ -69,8 +70,7 @@ def test_every_family_keeps_the_contract(
     assert len(features) == 2
     assert all(f.ndim == 3 and f.shape[1] > 8 and f.shape[2] < 64**2 for f in features.values())
     with torch.no_grad():
-        small = (40, 33) if "swin" in name else (5, 9)  # Swin takes 64x64 and nothing else
-        for size in ((50, 37), small):
+        for size in ((50, 37), (5, 9)):
             assert forward(torch.rand(1, 3, *size)).shape == (1, 1, *size)
         inputs = spec.normalise(pixels)
         assert torch.equal(wrap_with_ansm(localizer)(inputs), localizer(inputs))
@@ -215,22 +215,58 @@ def test_recipes_are_found_by_name() -> None:
         registry.family("tim")
 
 
-class Foreign(nn.Module):
-    """A localizer that another package knows."""
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder on the import path, as pip fills it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("FORENSICS_PLUGINS", raising=False)
+    return tmp_path
 
-    def forward(self, images: Tensor) -> Tensor:
-        return images[:, :1]
+
+def install(site: Path, module: str, code: str, entry: str) -> None:
+    """Install a distribution of one module, with what `pip` would note of its entry point."""
+    sys.modules.pop(module, None)
+    (site / f"{module}.py").write_text(code)
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{registry.LOCALIZER_GROUP}]\n{entry}\n")
 
 
-def test_another_package_adds_a_family_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign = SimpleNamespace(
-        matches=lambda m: isinstance(m, Foreign),
-        describe=lambda m: LocalizerSpec(family="foreign"),
-        build=lambda query: Foreign(),
-    )
-    monkeypatch.setattr(EntryPoint, "load", lambda self: foreign)
-    entry = EntryPoint("foreign", "package.module", registry.LOCALIZER_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    assert registry.family_names() == ["smp", "timm", "foreign", "plain"]
-    assert describe(Foreign()).family == "foreign"
-    assert isinstance(build_architecture("foreign:x"), Foreign)
+def test_the_family_of_the_readme_is_found_by_its_entry_point(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file and two lines of metadata: built by name, described, wrapped and exported."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(# my_family\.py\n.*?)```", readme, re.DOTALL)
+    (metadata,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    table = tomllib.loads(metadata)["project"]["entry-points"][registry.LOCALIZER_GROUP]
+    install(site, "my_family", code, "\n".join(f"{k} = {v}" for k, v in table.items()))
+    assert registry.family_names() == ["smp", "timm", "mine", "plain"]
+    localizer = build_architecture("mine:16")
+    defended = wrap_with_ansm(localizer)
+    assert (defended.spec.family, defended.spec.stride) == ("mine", 8)
+    pixels = torch.rand(1, 3, 13, 20)
+    assert mask_forward(defended, defended.spec)(pixels).shape == (1, 1, 13, 20)
+    with taps(localizer, defended.spec.taps) as features:
+        localizer(torch.rand(1, 3, 16, 16))
+    assert all(f.shape[1] == 16 for f in features.values())
+    assert main(["localize", "--localizer", "mine:4", "x.png", "--output", str(site)]) == 2
+    assert "no ANSM is known for mine:4" in capsys.readouterr().err
+
+
+def test_a_family_that_fails_to_load_is_named_and_left_out(site: Path) -> None:
+    install(site, "broken_family", "import no_such_package", "broken = broken_family")
+    plain = nn.Conv2d(3, 1, 1)
+    plain.pretrained_cfg = {"mean": HALF, "std": HALF}  # type: ignore[assignment]
+    with pytest.warns(UserWarning, match=r"'broken' of broken_family.*no_such_package.*left out"):
+        assert describe(plain).family == "plain"
+    with pytest.raises(ConfigError, match=r"broken_family.*no_such_package"):
+        build_architecture("broken:x")
+    assert describe(smp.Unet("resnet18", encoder_weights=None)).family == "smp"
+
+
+def test_a_foreign_family_takes_no_name_of_ours(site: Path) -> None:
+    install(site, "thief", "raise RuntimeError", "smp = thief")
+    assert registry.family_names() == ["smp", "timm", "plain"]
+    assert registry.family("smp").__name__.startswith("ansm_plugin")  # type: ignore[attr-defined]

@@ -1,85 +1,21 @@
-"""Gradient attacks in the L-infinity ball: FGSM, PGD, MI-FGSM.
+"""Gradient attacks in a ball: one loop for FGSM, PGD, MI-, NI-, VMI- and DI-FGSM.
 
-One loop, `linf_attack`, serves all of them; `AttackSpec` says how. Everything happens in the
-pixel range [0, 1]; `forward` maps pixels `(B, 3, H, W)` to mask logits `(B, 1, H, W)`. Gradients
-come from `torch.autograd.grad`, so no parameter ever receives one.
+`AttackSpec` says how. Everything happens in the pixel range [0, 1]; `forward` maps pixels
+`(B, 3, H, W)` to mask logits `(B, 1, H, W)`. Gradients come from `torch.autograd.grad`, so no
+parameter ever receives one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks.objectives import OBJECTIVES, objective
-from ansm_plugin.errors import ConfigError, LocalizerError, unknown_name
+from ansm_plugin.attacks.ball import Ball, ball
+from ansm_plugin.attacks.slope import Slope
+from ansm_plugin.attacks.spec import AttackSpec, Forward, Transform
+from ansm_plugin.errors import ConfigError
 
-Forward = Callable[[Tensor], Tensor]
-Transform = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackSpec:
-    """How one attack searches the ball.
-
-    Attributes:
-        objective: name in `OBJECTIVES`, maximised.
-        steps: number of gradient steps.
-        step_share: step size as a share of eps; None is 2.5 / steps (Madry et al., ICLR 2018), for
-            MI-FGSM too: its own 1 / steps never leaves the way it took first and hurts less.
-        momentum: decay of the accumulated gradient (MI-FGSM, Dong et al., CVPR 2018); 0 is none.
-        random_start: whether to start at a uniform point of the ball instead of its centre.
-    """
-
-    objective: str = "bce"
-    steps: int = 10
-    step_share: float | None = None
-    momentum: float = 0.0
-    random_start: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for an unknown objective or a step count below one."""
-        objective(self.objective)
-        if self.steps < 1:
-            raise ConfigError(f"steps is {self.steps}; an attack needs at least 1.")
-
-    @property
-    def relative_step(self) -> float:
-        """Step size as a share of eps."""
-        if self.step_share is not None:
-            return self.step_share
-        return 2.5 / self.steps
-
-
-ATTACKS: dict[str, AttackSpec] = {
-    "fgsm": AttackSpec(steps=1, step_share=1.0),
-    "pgd": AttackSpec(random_start=True),
-    "mifgsm": AttackSpec(momentum=1.0),
-    "cospgd": AttackSpec(objective="cospgd", random_start=True),
-    "margin": AttackSpec(objective="margin", random_start=True),
-    "hide": AttackSpec(objective="hide", random_start=True),
-}
-
-
-def attack_spec(
-    name: str, *, steps: int | None = None, step_share: float | None = None
-) -> AttackSpec:
-    """Return an attack by name, or raise ConfigError with the nearest names.
-
-    `steps` and `step_share` replace those of the attack, except of the one-step FGSM.
-    """
-    if name not in ATTACKS:
-        raise ConfigError(unknown_name("attack", name, ATTACKS))
-    spec = ATTACKS[name]
-    if name == "fgsm":
-        return spec
-    return replace(
-        spec,
-        steps=spec.steps if steps is None else steps,
-        step_share=spec.step_share if step_share is None else step_share,
-    )
+_NEIGHBOURHOOD = 1.5  # reach of VMI-FGSM's neighbours in radii, its authors' choice
 
 
 def linf_attack(
@@ -95,6 +31,8 @@ def linf_attack(
 ) -> Tensor:
     """Return attacked images, rounded to 8 bit and within `eps` of `images`.
 
+    The plain loop in the L-infinity ball; `run_attack` takes every attack.
+
     Args:
         forward: pixels -> mask logits; its modules must be in eval mode.
         images: `(B, 3, H, W)` in [0, 1].
@@ -108,68 +46,69 @@ def linf_attack(
 
     Raises:
         LocalizerError: no gradient reaches the image (`no_grad` inside the localizer's forward).
+        ConfigError: the attack is not a plain loop in the L-infinity ball, or eps is out of range.
     """
-    images, masks = images.detach().float(), masks.detach().float()
-    radius = torch.as_tensor(eps, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
-    # Whole grey levels: an attack that works in float only is not an image.
-    low = _to_8_bit((images - radius).clamp(0, 1), torch.ceil)
-    high = _to_8_bit((images + radius).clamp(0, 1), torch.floor)
-    current = _start(images, radius, spec, generator)
-    velocity = torch.zeros_like(images)
-    for index in range(spec.steps):
-        gradient = torch.stack(
-            [
-                _gradient(view, current, masks, spec.objective, index / spec.steps)
-                for view in _views(forward, transform, draws, generator)
-            ]
-        ).sum(0)
-        if spec.momentum:
-            scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
-            velocity = spec.momentum * velocity + gradient / scale
-            gradient = velocity
-        moved = current + spec.relative_step * radius * gradient.sign()
-        current = torch.minimum(torch.maximum(moved, images - radius), images + radius).clamp(0, 1)
-    rounded = _to_8_bit(current, torch.round)
-    return torch.minimum(torch.maximum(rounded, low), high)
-
-
-def _views(
-    forward: Forward, transform: Transform | None, draws: int, generator: torch.Generator | None
-) -> list[Forward]:
-    """Return what the attack differentiates: the localizer, or it behind `draws` transforms."""
-    if transform is None:
-        return [forward]
-    source = generator or torch.default_generator
-    return [lambda images: forward(transform(images, source))] * draws
-
-
-def _start(
-    images: Tensor, radius: Tensor, spec: AttackSpec, generator: torch.Generator | None
-) -> Tensor:
-    if not spec.random_start:
-        return images
-    noise = torch.rand(images.shape, generator=generator, dtype=images.dtype)
-    return (images + radius * (2 * noise.to(images.device) - 1)).clamp(0, 1)
-
-
-def _gradient(
-    forward: Forward, images: Tensor, masks: Tensor, name: str, progress: float
-) -> Tensor:
-    """Return the gradient of the objective with respect to the images, in fp32."""
-    with torch.enable_grad():
-        leaf = images.detach().requires_grad_(True)
-        logits = forward(leaf)
-        if not logits.requires_grad:
-            raise LocalizerError(
-                "no gradient reaches the image: the localizer runs under no_grad or detaches its "
-                "output. Attacks and training need a differentiable forward; remove the no_grad."
+    plain = AttackSpec()
+    for field in ("method", "norm", "region", "restarts"):
+        if getattr(spec, field) != getattr(plain, field):
+            raise ConfigError(
+                f"linf_attack was given {field}={getattr(spec, field)!r}; it knows "
+                f"{getattr(plain, field)!r} only. Call run_attack, which takes every attack."
             )
-        value = OBJECTIVES[name](logits.float(), masks, progress).sum()
-        (gradient,) = torch.autograd.grad(value, leaf)
-    return gradient.float()
+    slope = Slope(
+        forward=forward,
+        masks=masks.detach().float(),
+        objective=spec.objective,
+        generator=generator,
+        transform=transform,
+        draws=draws,
+        diversity=spec.diversity,
+    )
+    return climb(slope, ball(images, eps), spec)
 
 
-def _to_8_bit(images: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
-    # The small slack keeps a value that is a whole grey level up to float error at that level.
-    slack = -1e-3 if rounding is torch.ceil else 1e-3 if rounding is torch.floor else 0.0
-    return rounding(images * 255 + slack).clamp(0, 255) / 255
+def climb(slope: Slope, within: Ball, spec: AttackSpec, start: Tensor | None = None) -> Tensor:
+    """Return the end of `spec.steps` steps up the slope, rounded to 8 bit.
+
+    Args:
+        slope: what is climbed.
+        within: where.
+        spec: how.
+        start: first point; by default what `spec` says.
+    """
+    current = first_point(within, spec, slope.generator) if start is None else start
+    velocity = torch.zeros_like(current)
+    variance = torch.zeros_like(current)
+    for index in range(spec.steps):
+        progress = index / spec.steps
+        seen = current
+        if spec.nesterov:
+            seen = current + spec.relative_step * within.radius * spec.momentum * velocity
+        gradient = slope.gradient(seen, progress)
+        step = gradient
+        if spec.neighbours:
+            step = gradient + variance
+            variance = _neighbours(slope, current, within, spec, progress) - gradient
+        if spec.momentum:
+            scale = step.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
+            velocity = spec.momentum * velocity + step / scale
+            step = velocity
+        current = within.project(within.move(current, step, spec.relative_step))
+    return within.round(current)
+
+
+def first_point(within: Ball, spec: AttackSpec, generator: torch.Generator | None) -> Tensor:
+    """Return where an attack starts: a random point of the ball or its centre."""
+    return within.start(generator) if spec.random_start else within.images
+
+
+def _neighbours(
+    slope: Slope, points: Tensor, within: Ball, spec: AttackSpec, progress: float
+) -> Tensor:
+    """Return the mean gradient at random points around `points`."""
+    total = torch.zeros_like(points)
+    for _ in range(spec.neighbours):
+        noise = torch.rand(points.shape, generator=slope.generator, dtype=points.dtype)
+        reach = _NEIGHBOURHOOD * within.radius
+        total += slope.gradient(points + reach * (2 * noise.to(points.device) - 1), progress)
+    return total / spec.neighbours

@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
+import json as json_format
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
+from ansm_plugin.bench import (
+    VALIDATION,
+    baseline_names,
+    costs,
+    fit_baselines,
+    read_material,
+    surrogates,
+)
 from ansm_plugin.commands.models import load_defended
 from ansm_plugin.commands.progress import progress
-from ansm_plugin.data import find_pairs, load_crops
-from ansm_plugin.demo import demo_data
-from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate, print_table, write_json
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.evaluation import (
+    Evaluation,
+    EvaluationConfig,
+    evaluate,
+    print_table,
+    write_json,
+)
+from ansm_plugin.evaluation.html import write_html
+from ansm_plugin.evaluation.results import Threat
 from ansm_plugin.files import make_folder
+from ansm_plugin.localizer import mask_forward
 from ansm_plugin.pictures import save_pictures
-from ansm_plugin.samples import WholeImages, crop_samples
 
-_CROPS = 96  # that are made where no number is given
+RESULT, RECORDS, REPORT = "evaluation.json", "records.jsonl", "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is run where the options leave it open."""
+
+    threats: tuple[str, ...]
+    white_box_attacks: tuple[str, ...]
+    white_box_eps: tuple[float, ...]
+    white_box_steps: int
+    adaptive: tuple[str, ...]
+    count: int | None
+    baselines: tuple[str, ...]
+    precision: str
+
+
+FULL = Effort(
+    threats=("T0", "T1", "T2", "T4", "T5"),
+    white_box_attacks=("pgd", "margin"),
+    white_box_eps=(2, 4, 8),
+    white_box_steps=20,
+    adaptive=("straight-through", "unsaturated", "bypass", "warm-start"),
+    count=None,
+    baselines=("cheap",),
+    precision="fp32",
+)
+QUICK = Effort(
+    threats=("T0", "T1", "T4"),
+    white_box_attacks=("margin",),
+    white_box_eps=(8,),
+    white_box_steps=10,
+    adaptive=("warm-start",),
+    count=16,
+    baselines=("jpeg",),
+    precision="bf16",
+)
 
 
 def run(
@@ -28,9 +82,17 @@ def run(
     masks: Path | None,
     pattern: str,
     count: int | None,
+    threat: tuple[str, ...] | None,
     attacks: tuple[str, ...],
     eps: tuple[float, ...],
     steps: int,
+    white_box_attacks: tuple[str, ...] | None,
+    white_box_steps: int | None,
+    surrogate: list[str],
+    baselines: tuple[str, ...] | None,
+    seed: int,
+    quick: bool,
+    force: bool,
     output: Path | None,
     json: Path | None,
     command_line: str,
@@ -40,38 +102,73 @@ def run(
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
-    config = EvaluationConfig(attacks=attacks, eps_255=eps, steps=steps)
-    for folder in (output, json.parent if json is not None else None):
-        if folder is not None:  # now, not after minutes of attacks
-            make_folder(folder)
-    samples = read_samples(images, masks, pattern, count)
+    effort = QUICK if quick else FULL
+    chosen = threat or (*effort.threats, *(("T3",) if surrogate else ()))
+    config = EvaluationConfig(
+        threats=cast(tuple[Threat, ...], tuple(chosen)),
+        attacks=attacks,
+        eps_255=eps,
+        steps=steps,
+        white_box_attacks=white_box_attacks or effort.white_box_attacks,
+        white_box_steps=effort.white_box_steps if white_box_steps is None else white_box_steps,
+        white_box_eps_255=effort.white_box_eps,
+        adaptive=effort.adaptive,
+        precision="bf16" if effort.precision == "bf16" else "fp32",
+        seed=seed,
+    )
+    names = baseline_names(baselines or effort.baselines)
+    prepare_folders(output, json, force=force)  # now, not after minutes of attacks
+    material = read_material(
+        images, masks, pattern, count or effort.count, VALIDATION if names else 0
+    )
     defended = load_defended(localizer, ansm, may_be_untrained=True)
     with progress(Console(stderr=True)) as report:
+        others = fit_baselines(names, defended, material.validation, config, report=report)
+        bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
         evaluation = evaluate(
             defended,
-            samples,
+            material.scored,
             config,
             localizer=localizer or "",
             ansm=str(ansm or ""),
             command=command_line,
+            baselines={label: baseline(bare) for label, baseline in others.items()},
+            surrogates=surrogates(surrogate, config.precision),
+            records=output / RECORDS if output else None,
             report=report,
         )
-    print_table(evaluation, Console())
+    size = material.scored[0].images.shape[-2:]
+    evaluation = replace(evaluation, cost=costs(defended, others, (size[0], size[1])))
+    # A log has room for names in one line; a terminal has the room that it has.
+    print_table(evaluation, Console(width=None if sys.stdout.isatty() else 120))
     if json is not None:
         print(f"wrote {write_json(evaluation, json)}")
     if output is not None:
-        written = save_pictures(defended, samples, evaluation, config, output)
-        print(f"wrote {len(written)} pictures to {output}")
+        pictures = save_pictures(defended, material.scored, evaluation, config, output)
+        write_report(evaluation, pictures, output)
+        print(f"wrote {output / REPORT}, {output / RESULT} and {len(pictures)} pictures")
 
 
-def read_samples(
-    images: Path | None, masks: Path | None, pattern: str, count: int | None
-) -> Sequence[Sample]:
-    """Return whole images with their masks, or forgeries of the photographs that are given.
+def prepare_folders(output: Path | None, json: Path | None, *, force: bool) -> None:
+    """Make the folders; refuse one that holds a finished report, unless `force` says so.
 
-    Without `images` the photographs are the built-in ones that no packaged weights were trained on.
+    Raises:
+        ConfigError: there is a report already, or a folder cannot be made.
     """
-    if images is not None and masks is not None:
-        return WholeImages(find_pairs(images, masks, pattern)[:count])
-    data = replace(demo_data(count or _CROPS), images=images, masks=masks, pattern=pattern)
-    return crop_samples(load_crops(data))
+    if json is not None:
+        make_folder(json.parent)
+    if output is None:
+        return
+    if (output / RESULT).exists() and not force:
+        raise ConfigError(
+            f"{output} holds a finished report; name another folder, or pass --force to replace "
+            "it. (An interrupted evaluation goes on without --force.)"
+        )
+    make_folder(output)
+
+
+def write_report(evaluation: Evaluation, pictures: Sequence[Path], output: Path) -> None:
+    """Write the page to look at, then the numbers, whose file says that all is there."""
+    fields = json_format.loads(json_format.dumps(evaluation.as_json()))
+    write_html(fields, [(path.stem, path) for path in pictures], output / REPORT)
+    write_json(evaluation, output / RESULT)

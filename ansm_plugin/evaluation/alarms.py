@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 from ansm_plugin.evaluation.metrics import MIN_DAMAGE
-from ansm_plugin.evaluation.results import Row, clean_row, row_pairs
+from ansm_plugin.evaluation.results import Row, clean_row, row_pairs, strongest_white_box
 
 _SLACK = 0.02  # differences of F1 below this are noise of the random start
 
@@ -56,13 +56,19 @@ def _is_direct(row: Row) -> bool:
 
 def _weak_white_box(rows: tuple[Row, ...]) -> Iterator[str]:
     """Who knows the module can do no worse than who does not; else its gradients mislead."""
-    for white in (row for row in rows if row.threat == "T4"):
-        grey = [d for _, d in row_pairs(rows) if d.eps_255 == white.eps_255]
-        strongest = min(grey, key=lambda row: row.f1, default=white)
-        if white.f1 > strongest.f1 + _SLACK:
+    for strongest_white in strongest_white_box(rows):
+        eps = strongest_white.eps_255
+        others = [r for r in rows if r.defence == "ansm" and r.eps_255 == eps and _is_blinder(r)]
+        strongest = min(others, key=lambda row: row.f1, default=strongest_white)
+        if strongest_white.f1 > strongest.f1 + _SLACK:
             yield (
-                f"the white-box attack {white.key} leaves F1 {white.f1:.3f}, more than the "
-                f"{strongest.f1:.3f} that {strongest.key} leaves without knowing the module: "
-                "gradients through the module mislead, so its white-box figure is no lower bound. "
-                "Raise white_box_steps."
+                f"the white-box attack {strongest_white.key} leaves F1 {strongest_white.f1:.3f}, "
+                f"more than the {strongest.f1:.3f} that {strongest.threat} {strongest.key} leaves "
+                "without knowing the module: gradients through the module mislead, so its "
+                "white-box figure is no lower bound. Raise white_box_steps."
             )
+
+
+def _is_blinder(row: Row) -> bool:
+    """Return whether the attacker knew less than the module; a channel is no attacker."""
+    return row.threat in {"T0", "T1", "T2", "T3", "T6"} and row.attack != "none"

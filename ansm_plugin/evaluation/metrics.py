@@ -18,6 +18,15 @@ MIN_DAMAGE = 0.01  # below this loss of F1 a recovery would be a ratio of two no
 _EPS = 1e-8
 
 
+class AreaGroup(NamedTuple):
+    """The mean over the images whose forged share of pixels is in [low, high]."""
+
+    low: float
+    high: float
+    images: int
+    mean: float
+
+
 class _Counts(NamedTuple):
     """Pixels of each image that are hit, falsely predicted and missed, `(B,)` in fp64."""
 
@@ -33,10 +42,8 @@ def f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    hit, false, missed = _count(logits, masks)
-    precision = hit / (hit + false + _EPS)
-    recall = hit / (hit + missed + _EPS)
-    return 2 * precision * recall / (precision + recall + _EPS)
+    _require_matching(logits, masks)
+    return _f1(_count(logits > 0, masks))
 
 
 def iou_scores(logits: Tensor, masks: Tensor) -> Tensor:
@@ -44,8 +51,22 @@ def iou_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    hit, false, missed = _count(logits, masks)
+    _require_matching(logits, masks)
+    hit, false, missed = _count(logits > 0, masks)
     return hit / (hit + false + missed + _EPS)
+
+
+def permuted_f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the larger F1 of each image's prediction and its inverse.
+
+    IMDLBenCo's PixelF1 in mode "double": a localizer that marks exactly the authentic pixels has
+    found the forgery. It hides inverted masks, so it never stands alone.
+
+    Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
+    """
+    _require_matching(logits, masks)
+    direct, inverse = (_f1(_count(p, masks)) for p in (logits > 0, logits <= 0))
+    return torch.maximum(direct, inverse)
 
 
 def auc_scores(logits: Tensor, masks: Tensor) -> Tensor:
@@ -102,6 +123,40 @@ def bootstrap_interval(
     return low, high
 
 
+def forged_share(masks: Tensor) -> Tensor:
+    """Return the share of forged pixels. Shape: `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64."""
+    return (masks > 0.5).double().mean((1, 2, 3))
+
+
+def by_area(values: Tensor, masks: Tensor, *, groups: int = 4) -> list[AreaGroup]:
+    """Return the mean of a metric over equally many images each, smallest forgeries first.
+
+    Small forgeries are easier to hide, which a mean over all images does not show. Authentic images
+    and NaN are left out; with fewer images than groups there are fewer groups.
+
+    Args:
+        values: `(B,)`, one per image.
+        masks: `(B, 1, H, W)`, or `(B,)` of `forged_share` where images differ in size.
+        groups: 4 gives quartiles.
+
+    Raises:
+        ConfigError: not one mask per value, or no group.
+    """
+    shares = masks if masks.ndim == 1 else forged_share(masks)
+    if values.ndim != 1 or len(values) != len(shares) or groups < 1:
+        raise ConfigError(
+            f"values {tuple(values.shape)}, masks {tuple(masks.shape)} and {groups} groups were "
+            "given; needed: one value per mask, and at least 1 group."
+        )
+    values, shares = values.detach().double().cpu(), shares.double().cpu()
+    kept = (shares > 0) & ~values.isnan()
+    order = shares[kept].argsort(stable=True)
+    parts = zip(*(t[kept][order].tensor_split(groups) for t in (values, shares)), strict=True)
+    return [
+        AreaGroup(float(s[0]), float(s[-1]), len(s), float(v.mean())) for v, s in parts if len(s)
+    ]
+
+
 def recovery(f1_clean: float, f1_attacked: float, f1_defended_attacked: float) -> float | None:
     """Return the share of the F1 lost to an attack that the defence gives back.
 
@@ -117,6 +172,11 @@ def harm(f1_clean: float, f1_defended_clean: float) -> float:
     return f1_clean - f1_defended_clean
 
 
+def _area_group(values: Tensor, shares: Tensor) -> AreaGroup:
+    """Summarise one group, sorted by share."""
+    return AreaGroup(float(shares[0]), float(shares[-1]), len(values), float(values.mean()))
+
+
 def _ranks(values: Tensor) -> Tensor:
     """Return the share of smaller values for each value, equal for equal values, fp64.
 
@@ -125,9 +185,14 @@ def _ranks(values: Tensor) -> Tensor:
     return torch.searchsorted(values.sort().values, values).double() / len(values)
 
 
-def _count(logits: Tensor, masks: Tensor) -> _Counts:
-    _require_matching(logits, masks)
-    predicted, forged = logits > 0, masks > 0.5
+def _f1(counts: _Counts) -> Tensor:
+    precision = counts.hit / (counts.hit + counts.false + _EPS)
+    recall = counts.hit / (counts.hit + counts.missed + _EPS)
+    return 2 * precision * recall / (precision + recall + _EPS)
+
+
+def _count(predicted: Tensor, masks: Tensor) -> _Counts:
+    forged = masks > 0.5
     # Counted as integers: a sum of fp32 stops being exact at 16 megapixels.
     hit, false, missed = (
         pixels.sum((1, 2, 3)).double()

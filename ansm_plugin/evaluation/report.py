@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ansm_plugin.evaluation.metrics import f1_scores
-from ansm_plugin.evaluation.results import Evaluation, Row, clean_row
+from ansm_plugin.evaluation.results import Evaluation, Row, clean_row, strongest_white_box
 from ansm_plugin.files import write_whole
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
             "(1 is all of it)."
         )
     yield f"Harm: {summary['harm']:+.3f} F1 lost on original images (0 is none)."
-    for row in (row for row in rows if row.threat == "T4"):
+    for row in strongest_white_box(rows)[-1:]:
         yield (
             f"White box: an attacker who knows the module too ({row.attack.upper()}, {row.steps} "
             f"steps, {row.eps_255:g}/255) leaves the defended localizer F1 {row.f1:.3f}."
@@ -137,7 +137,7 @@ def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
         shift = 0.08 * (index - (len(names) - 1) / 2)  # equal scores stay visible side by side
         _curve(axes, defended, f"{name}, defended", shift, **style)
         _curve(axes, bare, f"{name}, bare", shift, **style, linestyle="--", markerfacecolor="w")
-    white = [row for row in evaluation.rows if row.threat == "T4"]
+    white = strongest_white_box(evaluation.rows)
     if white:
         style = {"color": "black", "marker": "*", "markersize": 12, "linestyle": ":"}
         _curve(axes, white, "white box, defended", 0.0, **style)
@@ -150,23 +150,45 @@ def _table(evaluation: Evaluation) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    summary = evaluation.summary
     title = f"{evaluation.localizer}, ANSM {evaluation.ansm}, {evaluation.images} images"
     # ASCII keeps the table readable in logs and on consoles of any encoding.
     table = Table(title=escape(title), box=box.ASCII2)
-    table.add_column("attack")
-    for name in ("eps", "bare F1", "defended F1", "95 % interval", "recovery"):
-        table.add_column(name, justify="right")
-    clean, defended_clean = (clean_row(evaluation.rows, d) for d in ("none", "ansm"))
-    table.add_row("none (original)", "0", *_f1_cells(clean, defended_clean), "-")
-    for bare, defended in evaluation.pairs():
-        share = summary["recovery"][bare.key]
-        given_back = "no damage" if share is None else f"{share:.3f}"
-        table.add_row(bare.attack, _eps(bare), *_f1_cells(bare, defended), given_back)
-    for row in evaluation.rows:
-        if row.threat == "T4":
-            table.add_row(f"{row.attack}, white box", _eps(row), *_f1_cells(None, row), "-")
+    names = ("threat", "attack", "eps", "bare F1", "defended F1", "95 % interval", "recovery")
+    for name in names:
+        table.add_column(
+            name, justify="left" if name in names[:2] else "right", no_wrap=name != "attack"
+        )
+    has_baselines = any(row.defence not in ("none", "ansm") for row in evaluation.rows)
+    if has_baselines:
+        table.add_column("best baseline", justify="right", no_wrap=True)
+    for *cells, baseline in _table_rows(evaluation):
+        table.add_row(*cells, *([baseline] if has_baselines else []))
     return table
+
+
+def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of one attack each: both localizers, recovery and the best baseline."""
+    groups: dict[tuple[str, str, float], dict[str, Row]] = {}
+    for row in evaluation.rows:
+        groups.setdefault((row.threat, row.attack, row.eps_255), {})[row.defence] = row
+    for (threat, attack, _), found in groups.items():
+        bare, defended = found.get("none"), found["ansm"]
+        name = {"none": "none (original)"}.get(attack, attack)
+        others = [row for d, row in found.items() if d not in ("none", "ansm")]
+        best = max(others, key=lambda row: row.f1, default=None)
+        baseline = f"{best.f1:.3f} {best.defence.partition(' ')[0].lower()}" if best else "-"
+        yield (
+            *(threat, name, _eps(defended), *_f1_cells(bare, defended)),
+            _recovered(evaluation, defended),
+            baseline,
+        )
+
+
+def _recovered(evaluation: Evaluation, row: Row) -> str:
+    if row.threat != "T1":
+        return "-"
+    share = evaluation.summary["recovery"][row.key]
+    return "no damage" if share is None else f"{share:.3f}"
 
 
 def _f1_cells(bare: Row | None, defended: Row) -> tuple[str, str, str]:
@@ -178,7 +200,7 @@ def _f1_cells(bare: Row | None, defended: Row) -> tuple[str, str, str]:
 
 
 def _eps(row: Row) -> str:
-    return f"{row.eps_255:g}/255"
+    return f"{row.eps_255:g}/255" if row.eps_255 else "0"
 
 
 def _f1(probabilities: Tensor, mask: Tensor) -> str:

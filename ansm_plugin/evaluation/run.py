@@ -1,51 +1,46 @@
-"""One evaluation: original, attacked without (T1) and with (T4) knowledge of the module."""
+"""One evaluation: every cell of the plan on every batch, scored, and what follows from it."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, PRESETS
-from ansm_plugin.attacks import Forward, linf_attack
+from ansm_plugin.attacks import Forward
+from ansm_plugin.attacks.adaptive import adaptive_forwards
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.errors import LocalizerError
+from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
 from ansm_plugin.evaluation.alarms import UNTRAINED, find_alarms
-from ansm_plugin.evaluation.metrics import (
-    auc_scores,
-    bootstrap_interval,
-    f1_scores,
-    false_positive_share,
-    iou_scores,
-)
+from ansm_plugin.evaluation.cells import Batch
 from ansm_plugin.evaluation.plan import (
+    WARM_START,
     Cell,
     EvaluationConfig,
     Sample,
-    attack_generator,
     plan,
     require_samples,
+    view_name,
 )
-from ansm_plugin.evaluation.results import Defence, Evaluation, Row, summarise
-from ansm_plugin.localizer import mask_forward
+from ansm_plugin.evaluation.probes import probe
+from ansm_plugin.evaluation.records import Records
+from ansm_plugin.evaluation.results import Defence, Evaluation, summarise
+from ansm_plugin.evaluation.rows import make_rows
+from ansm_plugin.evaluation.scores import Scores, joined, score, with_quality
+from ansm_plugin.evaluation.searches import search_doubts
+from ansm_plugin.localizer import fingerprint, mask_forward
 from ansm_plugin.training import Report, silent
 from ansm_plugin.weights import identify
 
 _PACKAGES = ("torch", "timm", "segmentation_models_pytorch", "ansm_plugin")
-
-
-class _Scores(NamedTuple):
-    """Values per image, `(B,)`; `false_positives` of authentic images, the others of forged."""
-
-    f1: Tensor
-    iou: Tensor
-    auc: Tensor
-    false_positives: Tensor
 
 
 def evaluate(
@@ -56,6 +51,9 @@ def evaluate(
     localizer: str = "",
     ansm: str = "",
     command: str = "",
+    baselines: Mapping[str, Forward] | None = None,
+    surrogates: Mapping[str, Forward] | None = None,
+    records: Path | None = None,
     report: Report = silent,
 ) -> Evaluation:
     """Score bare and defended localizer on original and attacked images.
@@ -70,11 +68,15 @@ def evaluate(
         localizer: name for the result; by default family, class and hash.
         ansm: name for the result; by default preset or class.
         command: the command line, for the result.
-        report: called with "evaluate", finished and all batches over all attacks, and no logs.
+        baselines: other defences by name, pixels -> mask logits.
+        surrogates: what an attacker of T3 has, by name, pixels -> mask logits.
+        records: file that keeps finished parts, so that the same call goes on after a kill.
+        report: called with "evaluate", finished and all parts, and no logs.
 
     Raises:
         LocalizerError: not a defended localizer, no gradient reaches the image, or NaN comes out.
         ImageError: no forged image, or images and masks of wrong shape or range.
+        ConfigError: T3 without a surrogate, or the records cannot be written.
     """
     config = config or EvaluationConfig()
     if not isinstance(defended, DefendedLocalizer):
@@ -83,116 +85,138 @@ def evaluate(
             "Make one with wrap_with_ansm(localizer, weights)."
         )
     images = require_samples(samples)
+    baselines, surrogates = baselines or {}, surrogates or {}
+    if "T3" in config.threats and not surrogates:
+        raise ConfigError("T3 attacks a surrogate in place of the localizer; name at least one.")
     if is_untrained := _is_untrained(defended.ansm):
         warnings.warn(UNTRAINED, stacklevel=2)
-    forwards: dict[Defence, Forward] = {
+    forwards: dict[str, Forward] = {
         "none": mask_forward(defended.localizer, defended.spec, precision=config.precision),
         "ansm": mask_forward(defended, defended.spec, precision=config.precision),
+        **baselines,
+        **surrogates,
     }
+    views = adaptive_forwards(defended, precision=config.precision) if config.adaptive else {}
+    forwards |= {view_name(name): view for name, view in views.items()}
+    # A module of the user's own has no tanh that we know of.
+    possible = tuple(way for way in config.adaptive if way in views or way == WARM_START)
+    config = replace(config, adaptive=possible)
+    cells = plan(config, list(baselines), list(surrogates))
+    kept = Records(records, _identity(defended, config, samples, records))
     with _eval_mode(defended):
-        rows = tuple(_rows(forwards, _placed(samples, defended), len(samples), config, report))
+        scores = _scores(cells, forwards, samples, defended, config, kept, report)
+        # In fp32: the steps of bf16 are larger than the differences that are looked for.
+        doubts = _doubts(mask_forward(defended, defended.spec), defended, samples, config)
+    rows = tuple(make_rows(cells, scores, config.seed))
     return Evaluation(
         localizer=localizer or _localizer_name(defended),
         ansm=ansm or _ansm_name(defended.ansm),
         images=images,
         rows=rows,
         summary=summarise(rows),
-        alarms=find_alarms(rows, is_untrained=is_untrained),
+        alarms=(*find_alarms(rows, is_untrained=is_untrained), *doubts),
         command=command,
         versions={name: _version(name) for name in _PACKAGES},
         seed=config.seed,
     )
 
 
-def _rows(
-    forwards: dict[Defence, Forward],
-    samples: Callable[[], Iterator[Sample]],
-    batches: int,
+def _scores(
+    cells: Sequence[Cell],
+    forwards: Mapping[str, Forward],
+    samples: Sequence[Sample],
+    defended: DefendedLocalizer[Any],
     config: EvaluationConfig,
+    records: Records,
     report: Report,
-) -> Iterator[Row]:
-    cells = plan(config)
-    total, done = len(cells) * batches, 0
-    for cell in cells:
-        found: dict[Defence, list[_Scores]] = {defence: [] for defence in cell.scored}
-        for index, sample in enumerate(samples()):
-            generator = attack_generator(config.seed, cell.attack, cell.eps_255, index)
-            attacked = _attacked(cell, sample, forwards[cell.through], generator)
+) -> list[dict[Defence, Scores]]:
+    """Return the scores of each cell and defence; one batch is in memory at a time."""
+    found: list[dict[Defence, list[Scores]]] = [{d: [] for d in cell.scored} for cell in cells]
+    total, done = len(cells) * len(samples), 0
+
+    def suppress(pixels: Tensor) -> Tensor:
+        return pixels + defended.perturbation(defended.spec.normalise(pixels))
+
+    for index in range(len(samples)):
+        batch: Batch | None = None
+        for cell, parts in zip(cells, found, strict=True):
+            key = _key(cell, config, index)
+            scores = records.get(key)
+            if scores is None or set(scores) != set(cell.scored):
+                batch = batch or Batch(_placed(samples[index], defended), index, forwards, config)
+                scores = _score_cell(batch, cell, forwards, suppress)
+                records.put(key, scores)
             for defence in cell.scored:
-                found[defence].append(_score(forwards[defence], attacked))
+                parts[defence].append(scores[defence])
             done += 1
             report("evaluate", done, total, {})
-        for defence, parts in found.items():
-            scores = _Scores(*(torch.cat(values) for values in zip(*parts, strict=True)))
-            yield _row(cell, defence, scores, config.seed)
+    return [{d: joined(parts) for d, parts in cell.items()} for cell in found]
 
 
-def _attacked(cell: Cell, sample: Sample, forward: Forward, generator: torch.Generator) -> Sample:
-    """Return the attacked forged images of a batch; the whole batch where there is no attack."""
-    if cell.spec is None:
-        return sample
-    forged = sample.masks.flatten(1).any(1)
-    images, masks = sample.images[forged], sample.masks[forged]
-    if len(images):
-        images = linf_attack(
-            forward, images, masks, cell.eps_255 / 255, cell.spec, generator=generator
-        )
-    return Sample(images, masks, ())
+def _score_cell(
+    batch: Batch, cell: Cell, forwards: Mapping[str, Forward], suppress: Forward
+) -> dict[str, Scores]:
+    images, masks, forged, originals = batch.images(cell)
+    found = {d: score(forwards[d], images, masks, forged) for d in cell.scored}
+    if originals is not None:
+        found = {d: with_quality(values, images, originals) for d, values in found.items()}
+    elif not cell.channel:  # T0: what the defence adds where there is nothing to suppress
+        with torch.no_grad():
+            suppressed = suppress(images[forged])
+        found["ansm"] = with_quality(found["ansm"], suppressed, images[forged])
+    return found
 
 
-def _score(forward: Forward, sample: Sample) -> _Scores:
-    if not len(sample.images):
-        nothing = torch.zeros(0, dtype=torch.float64)
-        return _Scores(nothing, nothing, nothing, nothing)
-    with torch.no_grad():
-        logits = forward(sample.images).cpu()
-    if bool(logits.isnan().any()):
-        # Counted as "not forged" it would pass for a successful attack.
-        raise LocalizerError(
-            "the localizer returned NaN for finite pixels; check its weights, or use "
-            "precision fp32."
-        )
-    masks = sample.masks.cpu()
-    forged = masks.flatten(1).any(1)
-    found, true = logits[forged], masks[forged]
-    return _Scores(
-        f1_scores(found, true),
-        iou_scores(found, true),
-        auc_scores(found, true),
-        false_positive_share(logits[~forged]),
+def _key(cell: Cell, config: EvaluationConfig, batch: int) -> str:
+    """Return what decides the scores of a cell on a batch, beside models and images."""
+    effort = config.queries if cell.threat == "T6" else cell.spec
+    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {cell.through} {effort}"
+
+
+def _identity(
+    defended: DefendedLocalizer[Any],
+    config: EvaluationConfig,
+    samples: Sequence[Sample],
+    records: Path | None,
+) -> str:
+    """Return a hash of models, images and precision; "" where nothing is kept."""
+    if records is None:
+        return ""
+    digest = hashlib.sha256(f"{fingerprint(defended)} {config.precision} {config.seed}".encode())
+    for images, masks, names in samples:
+        digest.update(images.numpy().tobytes() + masks.numpy().tobytes() + repr(names).encode())
+    return digest.hexdigest()
+
+
+def _doubts(
+    forward: Forward,
+    defended: DefendedLocalizer[Any],
+    samples: Sequence[Sample],
+    config: EvaluationConfig,
+) -> tuple[str, ...]:
+    """Return reasons to distrust the gradient through the module, and the search along it."""
+    few = _first_forged(samples, defended)
+    doubts = probe(
+        forward, lambda x: defended.perturbation(defended.spec.normalise(x)), few, config
     )
+    return (*doubts, *search_doubts(forward, few, config))
 
 
-def _row(cell: Cell, defence: Defence, scores: _Scores, seed: int) -> Row:
-    low, high = bootstrap_interval(scores.f1, seed=seed)
-    auc = float(scores.auc.nanmean())
-    return Row(
-        threat=cell.threat,
-        attack=cell.attack,
-        eps_255=cell.eps_255,
-        steps=cell.spec.steps if cell.spec else 0,
-        defence=defence,
-        f1=float(scores.f1.mean()),
-        f1_low=low,
-        f1_high=high,
-        iou=float(scores.iou.mean()),
-        auc=None if auc != auc else auc,
-        images=len(scores.f1),
-        false_positive_share=float(scores.false_positives.mean())
-        if len(scores.false_positives)
-        else None,
-    )
+def _first_forged(samples: Sequence[Sample], defended: nn.Module) -> Sample:
+    """Return a few forged images of the first batch that has any."""
+    for index in range(len(samples)):
+        images, masks, names = _placed(samples[index], defended)
+        forged = masks.flatten(1).any(1)
+        if bool(forged.any()):
+            return Sample(images[forged][:4], masks[forged][:4], names[:4])
+    raise ImageError("no image is forged.")  # require_samples has refused this before
 
 
-def _placed(samples: Sequence[Sample], defended: nn.Module) -> Callable[[], Iterator[Sample]]:
-    """Return an iteration over samples on the device of the localizer, one batch at a time."""
+def _placed(sample: Sample, defended: nn.Module) -> Sample:
+    """Return a batch on the device of the localizer."""
     device = next((p.device for p in defended.parameters()), torch.device("cpu"))
-
-    def iterate() -> Iterator[Sample]:
-        for images, masks, names in samples:
-            yield Sample(images.float().to(device), masks.float().to(device), names)
-
-    return iterate
+    images, masks, names = sample
+    return Sample(images.float().to(device), masks.float().to(device), names)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from ansm_plugin.evaluation import (
     iou_scores,
     recovery,
 )
+from ansm_plugin.evaluation.metrics import by_area, forged_share, permuted_f1_scores
 
 
 def _random_case() -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,6 +52,87 @@ def test_f1_and_iou_equal_a_loop_over_pixels() -> None:
     torch.testing.assert_close(f1_scores(logits, masks), expected[:, 0], rtol=0, atol=1e-12)
     torch.testing.assert_close(iou_scores(logits, masks), expected[:, 1], rtol=0, atol=1e-12)
     assert expected[2:, 0].min() > 0.1
+
+
+def _array_scores(
+    probabilities: NDArray[np.float64], masks: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return what IMDLBenCo defines for a batch: pixels above 0.5, four counts, 1e-8 everywhere."""
+    marked = (probabilities > 0.5).astype(np.float64)
+    axes = (1, 2, 3)
+    tp, fp = (marked * masks).sum(axes), (marked * (1 - masks)).sum(axes)
+    fn, tn = ((1 - marked) * masks).sum(axes), ((1 - marked) * (1 - masks)).sum(axes)
+
+    def f1(
+        hit: NDArray[np.float64], false: NDArray[np.float64], missed: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        precision, recall = hit / (hit + false + 1e-8), hit / (hit + missed + 1e-8)
+        f1: NDArray[np.float64] = 2 * precision * recall / (precision + recall + 1e-8)
+        return f1
+
+    return {
+        "f1": f1(tp, fp, fn),
+        "iou": tp / (marked.sum(axes) + masks.sum(axes) - tp + 1e-8),
+        "permuted": np.maximum(f1(tp, fp, fn), f1(fn, tn, tp)),
+    }
+
+
+def test_metrics_agree_exactly_with_imdlbenco_on_random_masks() -> None:
+    """F1, IoU and permuted F1 of random masks, sizes and shares are bit for bit those numbers."""
+    rng = np.random.default_rng(5)
+    compared = 0
+    for _ in range(20):
+        shape = (4, 1, *rng.integers(3, 40, 2))
+        probabilities = rng.random(shape)
+        masks = (rng.random(shape) < rng.random((4, 1, 1, 1))).astype(np.float64)
+        logits = torch.from_numpy(probabilities - 0.5)  # the same threshold, exactly
+        expected = _array_scores(probabilities, masks)
+        for name, metric in (
+            ("f1", f1_scores),
+            ("iou", iou_scores),
+            ("permuted", permuted_f1_scores),
+        ):
+            assert metric(logits, torch.from_numpy(masks)).tolist() == expected[name].tolist()
+            compared += len(expected[name])
+    assert compared == 240
+
+
+def test_permuted_f1_forgives_an_inverted_mask() -> None:
+    """A mask and its inverse score alike; half a mask does not become whole."""
+    masks = torch.zeros(1, 1, 4, 4)
+    masks[..., :2] = 1
+    logits = 2 * masks - 1
+    assert permuted_f1_scores(-logits, masks).item() == pytest.approx(1)
+    assert f1_scores(-logits, masks).item() == 0
+    logits[..., 0, :] = -1
+    assert permuted_f1_scores(logits, masks).item() == f1_scores(logits, masks).item() < 1
+
+
+def test_by_area_gives_quartiles_of_forged_images() -> None:
+    """Images are grouped by their share, smallest first; authentic ones and NaN are left out."""
+    masks = torch.zeros(10, 1, 4, 4)
+    for index, pixels in enumerate([0, 8, 1, 2, 3, 4, 5, 6, 7, 9]):
+        masks[index].view(-1)[:pixels] = 1
+    values = torch.tensor([99.0, 8, 1, 2, 3, 4, 5, 6, 7, math.nan])
+    found = by_area(values, masks)
+    assert [(16 * g.low, 16 * g.high, g.images, g.mean) for g in found] == [
+        (1, 2, 2, 1.5),
+        (3, 4, 2, 3.5),
+        (5, 6, 2, 5.5),
+        (7, 8, 2, 7.5),
+    ]
+    assert by_area(values, forged_share(masks)) == found
+
+
+def test_by_area_of_few_images_has_few_groups() -> None:
+    """No group is empty; without forged images there is none."""
+    assert [g.images for g in by_area(torch.ones(3), torch.tensor([0.1, 0.2, 0.3]))] == [1, 1, 1]
+    assert by_area(torch.ones(2), torch.zeros(2, 1, 3, 3)) == []
+
+
+def test_by_area_needs_a_mask_per_value() -> None:
+    with pytest.raises(ConfigError, match=r"values \(3,\), masks \(2, 1, 3, 3\)"):
+        by_area(torch.ones(3), torch.zeros(2, 1, 3, 3))
 
 
 def test_authentic_images_score_zero() -> None:

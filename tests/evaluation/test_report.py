@@ -85,8 +85,8 @@ def test_table_shows_bare_and_defended_f1_with_recovery(evaluation: Evaluation) 
     text = _printed(evaluation)
     bare, defended = next(pair for pair in evaluation.pairs() if pair[0].key == "pgd@8")
     share = evaluation.summary["recovery"]["pgd@8"]
-    line = _line(text, "| pgd ", "8/255")
-    assert [cell.strip() for cell in line.split("|")][3:5] == [
+    line = _line(text, "| T1 ", "| pgd ", "8/255")
+    assert [cell.strip() for cell in line.split("|")][4:6] == [
         f"{bare.f1:.3f}",
         f"{defended.f1:.3f}",
     ]
@@ -121,7 +121,7 @@ def test_an_idle_attack_has_no_recovery(evaluation: Evaluation) -> None:
     """Where the attack took nothing the table says so instead of a ratio."""
     recovery = {**evaluation.summary["recovery"], "pgd@8": None}
     changed = replace(evaluation, summary={**evaluation.summary, "recovery": recovery})
-    assert "no damage" in _line(_printed(changed), "| pgd ", "8/255")
+    assert "no damage" in _line(_printed(changed), "| T1 ", "| pgd ", "8/255")
 
 
 def test_panel_has_six_tiles(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_rows_cover_every_threat_attack_and_defence(evaluation: Evaluation) -> N
         ("T0", "none", 0, 0, "none"),
         ("T0", "none", 0, 0, "ansm"),
         *grey,
+        *(("T1", "worst", eps, 3, d) for eps in (4, 8) for d in ("none", "ansm")),
         ("T4", "pgd", 8, 4, "ansm"),
     ]
 
@@ -68,7 +69,9 @@ def test_summary_follows_from_the_rows(evaluation: Evaluation) -> None:
         "recovery": evaluation.summary["recovery"],
         "f1_white_box": {"pgd@8": _rows(evaluation, threat="T4")[0].f1},
     }
-    assert list(evaluation.summary["recovery"]) == ["pgd@4", "pgd@8", "mifgsm@4", "mifgsm@8"]
+    assert list(evaluation.summary["recovery"]) == [
+        f"{name}@{eps}" for name in ("pgd", "mifgsm", "worst") for eps in (4, 8)
+    ]
     expected = (defended.f1 - bare.f1) / (clean.f1 - bare.f1)
     assert evaluation.summary["recovery"]["pgd@8"] == pytest.approx(expected)
 
@@ -226,8 +229,11 @@ def test_json_has_the_schema_of_demo_and_evaluate(evaluation: Evaluation) -> Non
         "versions",
         "seed",
     ]
-    keys = "threat attack eps_255 steps defence f1 f1_low f1_high iou auc images"
-    assert {tuple(row) for row in written["rows"]} == {tuple(keys.split())}
+    always = "threat attack eps_255 steps defence f1 f1_low f1_high iou auc images permuted_f1"
+    with_quality = f"{always} psnr ssim"
+    bare, *others = written["rows"]  # nothing was added to the images of the first row
+    assert tuple(bare) == tuple(always.split())
+    assert {tuple(row) for row in others} == {tuple(with_quality.split())}
 
 
 @pytest.mark.parametrize(
@@ -240,6 +246,13 @@ def test_json_has_the_schema_of_demo_and_evaluate(evaluation: Evaluation) -> Non
         ("white_box_eps_255", (-1,), "white_box_eps_255 is"),
         ("steps", 0, "steps is 0"),
         ("white_box_steps", -1, "white_box_steps -1"),
+        ("queries", 0, "queries 0"),
+        ("threats", ("T9",), "threat"),
+        ("unseen", ("pgd",), "write pgd@8"),
+        ("transfer", ("pgd@300",), "at most 255"),
+        ("channels", ("jpg-90",), "Nearest: jpeg"),
+        ("channels", ("jpeg-0",), "from 1 to 100"),
+        ("adaptive", ("unsatured",), "Nearest: unsaturated"),
         ("precision", "fp16", "fp32, bf16"),
     ],
 )

@@ -1,0 +1,73 @@
+"""The feature objective: drive a localizer's stages away from what they show of the original."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ansm_plugin.attacks.spec import AttackSpec, Forward
+from ansm_plugin.errors import LocalizerError
+from ansm_plugin.localizer import LocalizerSpec, mask_forward
+from ansm_plugin.taps import taps
+
+# At the original itself the distance is flat, so the attack starts beside it.
+FEATURE_ATTACK = AttackSpec(objective="output", random_start=True)
+
+
+def feature_forward(
+    localizer: nn.Module,
+    spec: LocalizerSpec,
+    images: Tensor,
+    *,
+    names: Sequence[str] = (),
+    through: Forward | None = None,
+) -> Forward:
+    """Return pixels -> distance of their features from those of `images`, `(B, 1, 1, 1)`.
+
+    To be climbed with `FEATURE_ATTACK` or another spec of objective "output": no mask is needed, so
+    this is the attack of one who knows the encoder only (ForensicsSAM, arXiv 2508.07402). Mean
+    over stages of squared L2 distance, relative to the original's energy, plus 1 - cosine.
+
+    Args:
+        localizer: the bare localizer, in eval mode.
+        spec: how to talk to it.
+        images: originals `(B, 3, H, W)` in [0, 1]; the closure takes the same batch, attacked.
+        names: taps; those of `spec` by default.
+        through: what runs the localizer, such as a view of `adaptive_forwards`; by default the
+            bare localizer.
+
+    Raises:
+        LocalizerError: there is no tap, or one does not exist.
+    """
+    names = tuple(names) or spec.taps
+    if not names:
+        raise LocalizerError(
+            "a feature attack needs taps and this localizer's spec names none; pass names=(...)."
+        )
+    run = through or mask_forward(localizer, spec)
+    with torch.no_grad():
+        originals = _features(localizer, mask_forward(localizer, spec), images, names)
+
+    def forward(pixels: Tensor) -> Tensor:
+        found = _features(localizer, run, pixels, names)
+        pairs = zip(found, originals, strict=True)
+        return torch.stack([_distance(a, o) for a, o in pairs]).mean(0).view(-1, 1, 1, 1)
+
+    return forward
+
+
+def _features(
+    localizer: nn.Module, run: Forward, pixels: Tensor, names: Sequence[str]
+) -> list[Tensor]:
+    with taps(localizer, names) as found:
+        run(pixels)
+        return [found[name].float().flatten(1) for name in names]
+
+
+def _distance(attacked: Tensor, original: Tensor) -> Tensor:
+    energy = original.square().sum(1).clamp_min(1e-8)
+    squared = (attacked - original).square().sum(1) / energy
+    return squared + 1 - functional.cosine_similarity(attacked, original, dim=1)

@@ -1,0 +1,129 @@
+"""The gradient of an objective at a point, as an attack sees it: in fp32, averaged over draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ansm_plugin.attacks.objectives import OBJECTIVES, success, value
+from ansm_plugin.attacks.spec import Forward, Transform
+from ansm_plugin.errors import LocalizerError
+
+
+class Scores(NamedTuple):
+    """How good a point is for the attacker, `(B,)` each, higher is better: see `objectives`."""
+
+    value: Tensor
+    success: Tensor
+
+
+class _Draw(NamedTuple):
+    """The gradient of one draw, and the logits and masks of the view it saw."""
+
+    gradient: Tensor
+    logits: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope:
+    """An objective on a localizer, and what lies between image and localizer.
+
+    Attributes:
+        forward: pixels -> mask logits; its modules must be in eval mode.
+        masks: `(B, 1, H, W)` in {0, 1}.
+        objective: name in `OBJECTIVES`.
+        generator: source of `transform` and of the diversity; the global one by default.
+        transform: random differentiable change of the images that the attack expects on the way.
+        draws: how many transforms are averaged (EOT, Athalye et al., ICML 2018).
+        diversity: probability of a resized and moved view, see `AttackSpec`.
+    """
+
+    forward: Forward
+    masks: Tensor
+    objective: str
+    generator: torch.Generator | None = None
+    transform: Transform | None = None
+    draws: int = 1
+    diversity: float = 0.0
+
+    def gradient(self, points: Tensor, progress: float) -> Tensor:
+        """Return the gradient with respect to the points, summed over draws."""
+        return torch.stack([one.gradient for one in self._each_draw(points, progress)]).sum(0)
+
+    def gradient_and_scores(self, points: Tensor, progress: float) -> tuple[Tensor, Scores]:
+        """Return the gradient and, from the same passes, how good the points are."""
+        found = self._each_draw(points, progress)
+        gradient = torch.stack([one.gradient for one in found]).sum(0)
+        return gradient, _mean([self._scores_of(one.logits, one.masks) for one in found])
+
+    def scores(self, points: Tensor) -> Scores:
+        """Return how good the points are, without a gradient."""
+        with torch.no_grad():
+            found = [self._view(points).float() for _ in range(self._passes)]
+        return _mean([self._scores_of(logits, self.masks) for logits in found])
+
+    @property
+    def _passes(self) -> int:
+        return self.draws if self.transform else 1
+
+    def _each_draw(self, points: Tensor, progress: float) -> list[_Draw]:
+        return [self._one(points, progress) for _ in range(self._passes)]
+
+    def _one(self, points: Tensor, progress: float) -> _Draw:
+        with torch.enable_grad():
+            leaf = points.detach().requires_grad_(True)
+            seen, masks = leaf, self.masks
+            if self._draws_a_view():
+                seen, masks = moved_view(leaf, masks, self.generator)
+            logits = self._view(seen)
+            if not logits.requires_grad:
+                raise LocalizerError(
+                    "no gradient reaches the image: the localizer runs under no_grad or detaches "
+                    "its output. Attacks and training need a differentiable forward; remove the "
+                    "no_grad."
+                )
+            logits = logits.float()
+            total = OBJECTIVES[self.objective](logits, masks, progress).sum()
+            (gradient,) = torch.autograd.grad(total, leaf)
+        return _Draw(gradient.float(), logits.detach(), masks)
+
+    def _view(self, points: Tensor) -> Tensor:
+        if self.transform is None:
+            return self.forward(points)
+        return self.forward(self.transform(points, self.generator or torch.default_generator))
+
+    def _draws_a_view(self) -> bool:
+        if not self.diversity:
+            return False
+        return float(torch.rand((), generator=self.generator)) < self.diversity
+
+    def _scores_of(self, logits: Tensor, masks: Tensor) -> Scores:
+        return Scores(value(self.objective, logits, masks), success(self.objective, logits, masks))
+
+
+def _mean(scores: list[Scores]) -> Scores:
+    return Scores(*(torch.stack(part).mean(0) for part in zip(*scores, strict=True)))
+
+
+def moved_view(
+    images: Tensor, masks: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return images shrunk by up to a tenth at a random place of a black frame, masks likewise.
+
+    One draw serves the batch. The image is bilinear and differentiable, the mask stays in {0, 1}.
+    Shape: `(B, C, H, W)` and `(B, 1, H, W)` -> the same.
+    """
+    height, width = images.shape[-2:]
+    factor = 0.9 + 0.1 * float(torch.rand((), generator=generator))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    top = int(torch.randint(height - size[0] + 1, (), generator=generator))
+    left = int(torch.randint(width - size[1] + 1, (), generator=generator))
+    frame = (left, width - size[1] - left, top, height - size[0] - top)
+    small = functional.interpolate(images, size, mode="bilinear", antialias=True)
+    small_masks = functional.interpolate(masks, size, mode="nearest-exact")
+    return functional.pad(small, frame), functional.pad(small_masks, frame)

@@ -1,0 +1,20 @@
+"""Rivals of the ANSM under the same command: filters, HGD, adversarial fine-tuning."""
+
+from ansm_plugin.baselines.base import Baseline, Examples
+from ansm_plugin.baselines.registry import (
+    BASELINES,
+    CHEAP,
+    TRAINED,
+    fit_baseline,
+    require_baseline,
+)
+
+__all__ = [
+    "BASELINES",
+    "CHEAP",
+    "TRAINED",
+    "Baseline",
+    "Examples",
+    "fit_baseline",
+    "require_baseline",
+]

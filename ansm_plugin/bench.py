@@ -1,0 +1,165 @@
+"""The attack bench: what an evaluation needs beside the defended localizer, from names and files.
+
+Samples to score, images that baselines are tuned on, the baselines, and surrogates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.baselines import CHEAP, Baseline, Examples, fit_baseline, require_baseline
+from ansm_plugin.data import find_pairs, load_crops
+from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
+from ansm_plugin.demo import demo_data
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.evaluation import EvaluationConfig, Sample, attack_generator
+from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
+from ansm_plugin.localizer import mask_forward
+from ansm_plugin.samples import WholeImages, crop_samples
+from ansm_plugin.training import Report, silent
+
+CROPS = 96  # that are made where no number is given
+VALIDATION = 16  # images that baselines are tuned on
+
+
+class Material(NamedTuple):
+    """Images to score, and others to tune baselines on."""
+
+    scored: Sequence[Sample]
+    validation: Sequence[Sample]
+
+
+def read_material(
+    images: Path | None, masks: Path | None, pattern: str, count: int | None, validation: int
+) -> Material:
+    """Return whole images with their masks, or forgeries of the photographs that are given.
+
+    Of pairs the last `validation` ones are kept apart; forgeries to tune on are made anew. Without
+    `images` the photographs are the built-in ones that no packaged weights were trained on.
+
+    Raises:
+        ConfigError: too few pairs are left to score.
+        AnsmError: a file or a folder cannot be used.
+    """
+    if images is not None and masks is not None:
+        pairs = find_pairs(images, masks, pattern)
+        kept = len(pairs) - validation
+        if kept < 1:
+            raise ConfigError(
+                f"{len(pairs)} pairs were found and {validation} of them are needed to tune the "
+                "baselines; give more pairs, or --baselines none."
+            )
+        return Material(WholeImages(pairs[:kept][:count]), WholeImages(pairs[kept:]))
+    data = replace(demo_data(count or CROPS), images=images, masks=masks, pattern=pattern)
+    tuning = replace(data, count=max(1, validation), seed=data.seed + 1)
+    return Material(
+        crop_samples(load_crops(data)), crop_samples(load_crops(tuning)) if validation else []
+    )
+
+
+def baseline_names(text: Sequence[str]) -> tuple[str, ...]:
+    """Return names of baselines; "cheap" stands for all that need no training, "none" for none.
+
+    Raises:
+        ConfigError: an unknown baseline.
+    """
+    if tuple(text) == ("none",):
+        return ()
+    names = [part for name in text for part in (CHEAP if name == "cheap" else (name,))]
+    return tuple(dict.fromkeys(require_baseline(name) for name in names))
+
+
+def fit_baselines(
+    names: Sequence[str],
+    defended: DefendedLocalizer[Any],
+    validation: Sequence[Sample],
+    config: EvaluationConfig,
+    *,
+    steps: int = 300,
+    report: Report = silent,
+) -> dict[str, Baseline]:
+    """Tune each baseline on validation images; return them by printable label.
+
+    The images are attacked with the first attack of the config at its middle radius.
+
+    Raises:
+        AnsmError: no validation image is forged, or a baseline cannot be fitted.
+    """
+    if not names:
+        return {}
+    bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
+    examples = _examples(bare, validation, config)
+    found: dict[str, Baseline] = {}
+    for index, name in enumerate(names):
+        report("fit baselines", index, len(names), {})
+        generator = attack_generator(config.seed, f"baseline {name}", 0, 0)
+        baseline = fit_baseline(
+            name, defended, examples, generator=generator, steps=steps, precision=config.precision
+        )
+        found[baseline.label] = baseline
+    report("fit baselines", len(names), len(names), {})
+    return found
+
+
+def costs(
+    defended: DefendedLocalizer[Any], baselines: dict[str, Baseline], size: tuple[int, int]
+) -> dict[str, Cost]:
+    """Measure what ANSM and baselines add to the localizer, at `size` (height, width)."""
+    bare = mask_forward(defended.localizer, defended.spec)
+    module = sum(p.numel() for p in defended.ansm.parameters())
+    found = {"ansm": measure_cost(defended.ansm, bare, size=size, parameters=module)}
+    return found | {
+        label: baseline_cost(baseline, bare, size=size) for label, baseline in baselines.items()
+    }
+
+
+def surrogates(names: Sequence[str], precision: str) -> dict[str, Forward]:
+    """Return what attackers of T3 have: another localizer, or "NAME+ANSM.safetensors", defended.
+
+    Raises:
+        AnsmError: a name or a file cannot be used.
+    """
+    found = {}
+    for name in names:
+        localizer, plus, weights = name.partition("+")
+        model = build_localizer(localizer)
+        wrapped = wrap_with_ansm(model, weights if plus else None)
+        target = wrapped if plus else wrapped.localizer
+        found[_short(name)] = mask_forward(target, wrapped.spec, precision=precision)
+    return found
+
+
+def _short(name: str) -> str:
+    """Return a name without folders: a result must not tell where files lay."""
+    return re.sub(r"[^@+]*/", "", name)
+
+
+def _examples(forward: Forward, validation: Sequence[Sample], config: EvaluationConfig) -> Examples:
+    """Return attacked validation images, cut to the size that all of them have."""
+    height, width = (min(int(s.images.shape[d]) for s in validation) for d in (-2, -1))
+    images, masks = (
+        torch.cat([getattr(s, field)[..., :height, :width] for s in validation])
+        for field in ("images", "masks")
+    )
+    return Examples(images, masks, _attacked(forward, images, masks, config))
+
+
+def _attacked(forward: Forward, images: Tensor, masks: Tensor, config: EvaluationConfig) -> Tensor:
+    radii = sorted(config.eps_255)
+    eps = radii[len(radii) // 2]
+    spec = attack_spec(config.attacks[0], steps=config.steps)
+    generator = attack_generator(config.seed, "validation", eps, 0)
+    parts = [
+        run_attack(forward, i, m, eps / 255, spec, generator=generator)
+        for i, m in zip(torch.split(images, 16), torch.split(masks, 16), strict=True)
+    ]
+    return torch.cat(parts)

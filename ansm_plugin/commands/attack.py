@@ -1,0 +1,71 @@
+"""`ansm attack`: an anti-forensics set, to test any localizer or defence with."""
+
+from __future__ import annotations
+
+import json as json_format
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+
+from ansm_plugin.anti_forensics import MANIFEST, AttackPlan, write_attacked
+from ansm_plugin.bench import read_material
+from ansm_plugin.commands.models import load_localizer
+from ansm_plugin.commands.progress import progress
+from ansm_plugin.defended import unwrap, wrap_with_ansm
+from ansm_plugin.files import make_folder, write_whole
+from ansm_plugin.localizer import mask_forward
+from ansm_plugin.weights import identify
+
+
+def run(
+    *,
+    localizer: str | None,
+    images: Path | None,
+    masks: Path | None,
+    pattern: str,
+    count: int | None,
+    attacks: tuple[str, ...],
+    eps: tuple[float, ...],
+    steps: int,
+    seed: int,
+    output: Path,
+    force: bool,
+    json: Path | None,
+    command_line: str,
+) -> None:
+    """Attack, and say what it did.
+
+    Raises:
+        AnsmError: a name, a file or a folder cannot be used.
+    """
+    plan = AttackPlan(attacks=attacks, eps_255=eps, steps=steps, seed=seed)
+    if json is not None:
+        make_folder(json.parent)
+    samples = read_material(images, masks, pattern, count, 0).scored
+    wrapped = wrap_with_ansm(load_localizer(localizer))  # for its spec, and to freeze it
+    spec = wrapped.spec
+    with progress(Console(stderr=True)) as report:
+        made = write_attacked(
+            mask_forward(wrapped.localizer, spec),
+            samples,
+            plan,
+            output,
+            localizer=identify(wrapped.localizer, spec),
+            force=force,
+            report=report,
+        )
+    unwrap(wrapped)
+    for key in made.idle():
+        warnings.warn(
+            f"{key} took no F1: its images are as good as the originals. Is the localizer right "
+            "about them at all, does a gradient reach the image, are eps and steps large enough?",
+            stacklevel=2,
+        )
+    if made.skipped:
+        print(f"left out {len(made.skipped)} images without forged pixels")
+    print(f"wrote {len(made.records)} attacked images to {output}; see {output / MANIFEST}")
+    if json is not None:
+        fields = {"command": command_line, "files": made.records, "skipped": made.skipped}
+        text = json_format.dumps(fields, indent=2) + "\n"
+        print(f"wrote {write_whole(json, lambda stream: stream.write(text.encode()))}")

@@ -1,0 +1,58 @@
+"""`ansm plugins`: which forensics plugins are installed, and whether they load."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import NamedTuple
+
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.files import write_whole
+from ansm_plugin.plugins import GROUPS, PluginError, discover, load, origin
+
+
+class Plugin(NamedTuple):
+    """One installed plugin; `state` is "" unless it was loaded."""
+
+    group: str
+    name: str
+    origin: str
+    state: str
+
+
+def run(*, check: bool, json: Path | None) -> None:
+    """Print the plugins of all groups; with `check`, load each of them.
+
+    Raises:
+        ConfigError: plugins that do not load, after all others were tried.
+    """
+    plugins = list(installed(check=check))
+    print("\n".join(_line(plugin) for plugin in plugins) or "no plugin is installed")
+    if json is not None:
+        text = json_format.dumps([p._asdict() for p in plugins], indent=2) + "\n"
+        write_whole(json, lambda stream: stream.write(text.encode()))
+    broken = [plugin for plugin in plugins if plugin.state not in ("", "loads")]
+    if broken:
+        culprits = ", ".join(f"{p.name} of {p.origin}" for p in broken)
+        raise ConfigError(f"{len(broken)} of {len(plugins)} plugins do not load: {culprits}.")
+
+
+def installed(*, check: bool) -> Iterator[Plugin]:
+    """Yield every plugin of the groups that we know."""
+    for group in GROUPS:
+        for name, entry in discover(group).items():
+            yield Plugin(group, name, origin(entry), _state(group, entry) if check else "")
+
+
+def _state(group: str, entry: EntryPoint) -> str:
+    try:
+        load(group, entry.name)
+    except PluginError as error:
+        return str(error)
+    return "loads"
+
+
+def _line(plugin: Plugin) -> str:
+    return f"{plugin.group:<24} {plugin.name:<12} {plugin.origin}  {plugin.state}".rstrip()

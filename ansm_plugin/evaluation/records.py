@@ -1,0 +1,74 @@
+"""Finished parts of a long evaluation, kept in a file so that a killed run goes on.
+
+One JSON line per batch and attack. A line is written when its scores exist and never changed; a
+line cut short by a kill is left out, and its batch is computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.evaluation.scores import Scores, from_json, to_json
+
+
+class Records:
+    """Scores by key, in memory and in a file.
+
+    Args:
+        path: the file; None keeps nothing.
+        identity: whatever decides the numbers: lines of another identity are not used.
+
+    Raises:
+        ConfigError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None, identity: str) -> None:
+        self._path = path
+        self._identity = identity
+        self._known: dict[str, dict[str, Scores]] = {}
+        if path is not None and path.exists():
+            self._read(path)
+
+    def __len__(self) -> int:
+        """Return the number of finished parts."""
+        return len(self._known)
+
+    def get(self, key: str) -> dict[str, Scores] | None:
+        """Return the scores per defence of a finished part."""
+        return self._known.get(key)
+
+    def put(self, key: str, scores: Mapping[str, Scores]) -> None:
+        """Keep the scores of a part, in the file at once."""
+        self._known[key] = dict(scores)
+        if self._path is None:
+            return
+        fields = {name: to_json(values) for name, values in scores.items()}
+        line = json.dumps({"identity": self._identity, "key": key, "scores": fields})
+        try:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(f"{line}\n")
+        except OSError as error:
+            raise ConfigError(
+                f"{self._path} cannot be written ({error.strerror}); finished parts before this "
+                "one are kept, so the same command goes on from here."
+            ) from error
+
+    def _read(self, path: Path) -> None:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
+        for line in text.splitlines():
+            # A kill in the middle of a line leaves half of it; its part is computed again.
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                fields = json.loads(line)
+                if fields["identity"] == self._identity:
+                    parts = {name: from_json(v) for name, v in fields["scores"].items()}
+                    self._known[fields["key"]] = parts
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write("\n")  # the next line starts on its own

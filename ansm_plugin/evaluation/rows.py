@@ -1,0 +1,78 @@
+"""Rows of a result from the scores of cells, the worst case over attacks among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.evaluation.metrics import bootstrap_interval
+from ansm_plugin.evaluation.plan import Cell
+from ansm_plugin.evaluation.results import WORST, Defence, Row
+from ansm_plugin.evaluation.scores import Scores, worst
+
+_QUARTERS = 4
+_FEWEST = 8  # images, below which a quarter of them says nothing
+
+
+def make_rows(
+    cells: Sequence[Cell], scores: Sequence[dict[Defence, Scores]], seed: int
+) -> Iterator[Row]:
+    """Yield one row per cell and defence, and the worst case of T1 and T4 at each radius."""
+    pairs = list(zip(cells, scores, strict=True))
+    for threat in dict.fromkeys(cell.threat for cell in cells):
+        group = [pair for pair in pairs if pair[0].threat == threat]
+        for cell, found in group:
+            for defence, values in found.items():
+                if not len(values.f1):  # a crop has cut the forged region of every image away
+                    continue
+                yield _row(cell, defence, values, seed)
+        if threat in ("T1", "T4"):
+            yield from _worst_rows(group, seed)
+
+
+def _worst_rows(group: Sequence[tuple[Cell, dict[Defence, Scores]]], seed: int) -> Iterator[Row]:
+    for eps in dict.fromkeys(cell.eps_255 for cell, _ in group):
+        same = [(cell, found) for cell, found in group if cell.eps_255 == eps]
+        if len(same) < 2:  # one attack is its own worst case
+            continue
+        cell = same[0][0]._replace(attack=WORST)
+        for defence in cell.scored:
+            yield _row(cell, defence, worst([found[defence] for _, found in same]), seed)
+
+
+def _row(cell: Cell, defence: Defence, scores: Scores, seed: int) -> Row:
+    low, high = bootstrap_interval(scores.f1, seed=seed)
+    return Row(
+        threat=cell.threat,
+        attack=cell.attack,
+        eps_255=cell.eps_255,
+        steps=cell.spec.steps if cell.spec else 0,
+        defence=defence,
+        f1=float(scores.f1.mean()),
+        f1_low=low,
+        f1_high=high,
+        iou=float(scores.iou.mean()),
+        auc=_mean(scores.auc),
+        images=len(scores.f1),
+        permuted_f1=_mean(scores.permuted_f1),
+        f1_by_area=_by_area(scores),
+        false_positive_share=_mean(scores.false_positives),
+        psnr=_mean(scores.psnr),
+        ssim=_mean(scores.ssim),
+    )
+
+
+def _mean(values: Tensor) -> float | None:
+    """Return the mean of what is defined; None where nothing is."""
+    mean = float(values.nanmean()) if len(values) else float("nan")
+    return None if mean != mean else mean
+
+
+def _by_area(scores: Scores) -> tuple[float, ...] | None:
+    """Return mean F1 of equal quarters of the images, by forged area: small regions are harder."""
+    if len(scores.f1) < _FEWEST:
+        return None
+    order = torch.argsort(scores.area, stable=True)
+    return tuple(float(part.mean()) for part in scores.f1[order].tensor_split(_QUARTERS))

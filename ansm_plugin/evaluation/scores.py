@@ -1,0 +1,138 @@
+"""Scores of one forward on one batch: values per image, and what rows are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.attacks import Forward
+from ansm_plugin.errors import LocalizerError
+from ansm_plugin.evaluation.image_quality import psnr_scores, ssim_scores
+from ansm_plugin.evaluation.metrics import (
+    auc_scores,
+    f1_scores,
+    false_positive_share,
+    iou_scores,
+    permuted_f1_scores,
+)
+
+_MOST_PSNR = 100.0  # dB
+
+
+class Scores(NamedTuple):
+    """Values per image, `(B,)` fp64; `false_positives` of authentic images, others of forged.
+
+    `psnr` and `ssim` are of what was added, and empty where nothing was.
+    """
+
+    f1: Tensor
+    iou: Tensor
+    auc: Tensor
+    permuted_f1: Tensor
+    area: Tensor
+    false_positives: Tensor
+    psnr: Tensor
+    ssim: Tensor
+
+
+def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Scores:
+    """Score a forward on images.
+
+    Args:
+        forward: pixels -> mask logits.
+        images: `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}.
+        forged: `(B,)` bool: which images count as forged.
+
+    Raises:
+        LocalizerError: NaN comes out.
+    """
+    if not len(images):
+        return Scores(*_nothing(len(Scores._fields)))
+    with torch.no_grad():
+        logits = forward(images).cpu()
+    if bool(logits.isnan().any()):
+        # Counted as "not forged" it would pass for a successful attack.
+        raise LocalizerError(
+            "the localizer returned NaN for finite pixels; check its weights, or use "
+            "precision fp32."
+        )
+    forged = forged.cpu()
+    found, true = logits[forged], masks.cpu()[forged]
+    return Scores(
+        f1_scores(found, true),
+        iou_scores(found, true),
+        auc_scores(found, true),
+        permuted_f1_scores(found, true),
+        true.double().mean((1, 2, 3)),
+        false_positive_share(logits[~forged]),
+        *_nothing(2),
+    )
+
+
+def with_quality(scores: Scores, changed: Tensor, images: Tensor) -> Scores:
+    """Add PSNR and SSIM of a change. Shape: two `(B, 3, H, W)` in [0, 1]."""
+    # An unchanged image has infinite PSNR, which no mean survives: the bound is that of 8 bit.
+    psnr = psnr_scores(changed, images).clamp_max(_MOST_PSNR)
+    return scores._replace(psnr=psnr, ssim=ssim_scores(changed, images))
+
+
+def _nothing(count: int) -> list[Tensor]:
+    return [torch.zeros(0, dtype=torch.float64) for _ in range(count)]
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Return the scores of several batches as one."""
+    return Scores(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def worst(parts: Sequence[Scores]) -> Scores:
+    """Return for each image the scores of the attack that left it the lowest F1.
+
+    Mean over images of the minimum over attacks, never the minimum of means (Carlini et al.,
+    arXiv 1902.06705).
+    """
+    chosen = torch.stack([part.f1 for part in parts]).argmin(0)
+    fields = {
+        name: torch.stack([getattr(part, name) for part in parts])[
+            chosen, torch.arange(len(chosen))
+        ]
+        for name in ("f1", "iou", "auc", "permuted_f1", "area")
+    }
+    return Scores(**fields, false_positives=parts[0].false_positives[:0], **_worst_quality(parts))
+
+
+def _worst_quality(parts: Sequence[Scores]) -> dict[str, Tensor]:
+    """Return the quality of the most visible of the attacks."""
+    return {
+        name: torch.stack([getattr(part, name) for part in parts]).amin(0)
+        for name in ("psnr", "ssim")
+    }
+
+
+def to_json(scores: Scores) -> dict[str, list[float | None]]:
+    """Return values that JSON can hold exactly; None stands for NaN."""
+    return {
+        name: [None if math.isnan(v) else v for v in values.tolist()]
+        for name, values in scores._asdict().items()
+    }
+
+
+def from_json(fields: dict[str, Any]) -> Scores:
+    """Return what `to_json` was given.
+
+    Raises:
+        KeyError, TypeError, ValueError: the fields are others.
+    """
+    return Scores(
+        **{
+            name: torch.tensor(
+                [math.nan if v is None else v for v in fields[name]], dtype=torch.float64
+            )
+            for name in Scores._fields
+        }
+    )

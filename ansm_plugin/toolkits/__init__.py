@@ -1,0 +1,1 @@
+"""Host toolkits: IMDLBenCo, ForensicHub and photoholmes, unchanged, with defended models."""

@@ -1,0 +1,144 @@
+"""The bridge to torchattack: each trap of library attacks on dense binary masks."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ansm_plugin.attacks.engines import (
+    ENGINE_ATTACKS,
+    BinaryAsTwoClass,
+    DenseLoss,
+    attackable,
+    engine_attack,
+)
+from ansm_plugin.errors import ConfigError
+
+EPS = 8 / 255
+Victim = Any  # the fixture of conftest.py
+
+
+def attack(victim: Victim, name: str, **options: Any) -> Tensor:
+    """Run a library attack of three steps."""
+    pytest.importorskip("torchattack")
+    data = (victim.model, victim.spec, victim.images, victim.masks, EPS)
+    return engine_attack(name, *data, **{"steps": 3, **options})
+
+
+def test_cross_entropy_over_two_classes_is_that_of_the_mask() -> None:
+    """Trap: over one channel it is 0 everywhere, and the attack noise without direction."""
+    logits, masks = torch.randn(2, 1, 4, 4), (torch.rand(2, 1, 4, 4) > 0.5).float()
+    labels = masks.squeeze(1).long()
+    two = BinaryAsTwoClass(lambda pixels: pixels)(logits)
+    wanted = functional.binary_cross_entropy_with_logits(logits, masks)
+    torch.testing.assert_close(functional.cross_entropy(two, labels), wanted)
+    torch.testing.assert_close(DenseLoss()(two, labels), wanted * masks.numel())
+    assert functional.cross_entropy(logits, torch.zeros_like(labels)) == 0
+
+
+@pytest.mark.parametrize("name", sorted(set(ENGINE_ATTACKS) - {"TIFGSM"}))
+def test_library_attacks_do_harm(victim: Victim, name: str) -> None:
+    assert victim.f1(attack(victim, name)) < victim.f1(victim.images) - 0.05
+
+
+@pytest.mark.parametrize("name", ENGINE_ATTACKS)
+def test_results_are_8_bit_images_in_the_ball_without_a_graph(victim: Victim, name: str) -> None:
+    attacked = attack(victim, name)
+    noise = 255 * (attacked - victim.images)
+    assert not attacked.requires_grad
+    assert torch.equal((255 * attacked).round() / 255, attacked)
+    size = noise.abs().max() if ENGINE_ATTACKS[name] == "linf" else noise.square().mean().sqrt()
+    assert size <= 8 + 1e-3
+
+
+@pytest.mark.parametrize("objective", ["bce", "segpgd", "cospgd", "margin", "js", "hide"])
+def test_every_objective_can_be_the_loss(victim: Victim, objective: str) -> None:
+    attacked = attack(victim, "PGD", objective=objective, steps=5)
+    assert victim.f1(attacked) < 0.8
+
+
+def test_parameters_get_no_gradient_and_modes_come_back(victim: Victim) -> None:
+    """Traps: backward fills parameter gradients; BatchNorm in training mode learns."""
+    model = copy.deepcopy(victim.model).train()
+    model[0].weight.requires_grad_(False)
+    state = copy.deepcopy(model.state_dict())
+    moved = victim._replace(model=model)
+    attack(moved, "MIFGSM")
+    assert all(m.training for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+    assert [p.requires_grad for p in model[0].parameters()] == [False, True]
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_guard_restores_after_an_error() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    inside = []
+
+    def fail() -> None:
+        inside.extend([m.training for m in model.modules()])
+        inside.extend([p.requires_grad for p in model.parameters()])
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"), attackable(model):
+        fail()
+    assert inside == 5 * [False]
+    assert all(m.training for m in model.modules())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_seed_decides_and_the_global_generator_stays(victim: Victim) -> None:
+    before = torch.get_rng_state()
+    assert torch.equal(attack(victim, "PGD", seed=1), attack(victim, "PGD", seed=1))
+    assert not torch.equal(attack(victim, "PGD", seed=1), attack(victim, "PGD", seed=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_step_size_is_ours_and_not_eps_by_steps(victim: Victim) -> None:
+    """Trap: the library's PGD-50 takes tiny steps."""
+    small = attack(victim, "IFGSM", step_share=1 / 9)
+    assert (255 * (small - victim.images)).abs().max() <= 3 + 1e-3
+    assert (255 * (attack(victim, "IFGSM") - victim.images)).abs().max() > 7
+
+
+def test_attacking_works_inside_no_grad(victim: Victim) -> None:
+    with torch.no_grad():
+        attacked = attack(victim, "PGD")
+    assert not torch.equal(attacked, victim.images)
+
+
+def test_an_attack_without_effect_is_told(victim: Victim) -> None:
+    pytest.importorskip("torchattack")
+
+    class Constant(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return 0 * inputs[:, :1] - 1
+
+    data = (Constant(), victim.spec, victim.images, victim.masks, EPS)
+    with pytest.warns(UserWarning, match="had no effect"):
+        engine_attack("PGD", *data, steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attack(victim, "PGD")
+
+
+def test_a_missing_library_is_named_with_its_remedy(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchattack", None)
+    data = (victim.model, victim.spec, victim.images, victim.masks, EPS)
+    with pytest.raises(ConfigError, match=r"pip install 'ansm_plugin\[attacks\]'"):
+        engine_attack("PGD", *data)
+
+
+def test_unknown_names_offer_the_nearest(victim: Victim) -> None:
+    with pytest.raises(ConfigError, match="Nearest: PGD"):
+        attack(victim, "PDG")
+    with pytest.raises(ConfigError, match="unknown objective"):
+        attack(victim, "PGD", objective="bse")

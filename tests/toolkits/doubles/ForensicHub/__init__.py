@@ -1,0 +1,1 @@
+"""Test double of ForensicHub."""  # noqa: N999 - the host's name

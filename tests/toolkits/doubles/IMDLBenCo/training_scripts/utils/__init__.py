@@ -1,0 +1,1 @@
+"""Test double of the host's package of this name."""  # noqa: N999 - its name
