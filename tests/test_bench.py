@@ -76,7 +76,7 @@ def test_made_forgeries_to_tune_on_are_others(tmp_path: Path) -> None:
 
 
 def test_names_of_baselines() -> None:
-    """ "cheap" and "none" are sets; anything else must be known."""
+    """The names cheap and none are sets; anything else must be known."""
     assert baseline_names(["cheap", "jpeg"]) == CHEAP
     assert baseline_names(["none"]) == ()
     with pytest.raises(ConfigError, match="Nearest: jpeg"):
