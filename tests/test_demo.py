@@ -171,7 +171,8 @@ def test_evaluate_reads_pairs_and_writes_everything(
 ) -> None:
     folders = ["--images", str(pairs[0].image.parent), "--masks", str(pairs[0].mask.parent)]
     results = ["--json", str(tmp_path / "new" / "r.json"), "--output", str(tmp_path / "out")]
-    assert main(["evaluate", *folders, *results, *ONE_ATTACK]) == 0
+    untuned = ("--baselines", "none")  # of three pairs none can be spared for tuning
+    assert main(["evaluate", *folders, *results, *ONE_ATTACK, *untuned]) == 0
     written = json.loads((tmp_path / "new" / "r.json").read_text())
     assert written.keys() == SCHEMA
     assert written["images"] == 3
@@ -185,7 +186,7 @@ def test_evaluate_counts_and_matches_names(pairs: list[Pair], tmp_path: Path) ->
     folders = ["--images", str(pairs[0].image.parent), "--masks", str(pairs[0].mask.parent)]
     results = tmp_path / "r.json"
     for options, number in ((("--count", "2"), 2), (("--pattern", "b*"), 1)):
-        arguments = [*folders, *options, "--json", str(results), *ONE_ATTACK]
+        arguments = [*folders, *options, "--json", str(results), *ONE_ATTACK, "--baselines", "none"]
         assert main(["evaluate", *arguments]) == 0
         assert json.loads(results.read_text())["images"] == number
 

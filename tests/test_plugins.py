@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -34,11 +35,15 @@ def install(folder: Path, name: str, entries: str, code: str = "", group: str = 
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder on the import path, for distributions of a test."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a folder on the import path, for distributions of a test; forget its modules after."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("FORENSICS_PLUGINS", raising=False)
-    return tmp_path
+    before = set(sys.modules)
+    yield tmp_path
+    for module in set(sys.modules) - before:
+        if module.endswith("_module"):
+            del sys.modules[module]
 
 
 def test_nothing_is_imported_to_discover(site: Path) -> None:
@@ -50,7 +55,6 @@ def test_nothing_is_imported_to_discover(site: Path) -> None:
 def test_only_the_named_plugin_is_imported(site: Path) -> None:
     install(site, "good", "good = good_module:PLUGIN", "PLUGIN = 7")
     install(site, "idle", "idle = idle_module:PLUGIN", "raise RuntimeError('broken on purpose')")
-    sys.modules.pop("good_module", None)
     assert load(GROUP, "good") == 7
     assert "idle_module" not in sys.modules
 
@@ -68,7 +72,6 @@ def test_a_plugin_that_fails_is_named_with_its_distribution(
     site: Path, code: str, reason: str
 ) -> None:
     install(site, "bad", "bad = bad_module:PLUGIN", code)
-    sys.modules.pop("bad_module", None)
     with pytest.raises(PluginError, match=rf"'bad' of bad 1\.0 \(bad_module:PLUGIN\).*{reason}"):
         load(GROUP, "bad")
 
@@ -124,7 +127,6 @@ def test_the_part_to_copy_is_short_and_needs_the_standard_library_alone(site: Pa
     copied: dict[str, object] = {}
     exec(compile(header + part, "copied.py", "exec"), copied)
     install(site, "calm", "calm = calm_module:PLUGIN", "PLUGIN = 5")
-    sys.modules.pop("calm_module", None)
     assert copied["load"](GROUP, "calm") == 5  # type: ignore[operator]
 
 
@@ -207,7 +209,6 @@ def test_the_check_loads_all_and_names_the_broken_one(
 ) -> None:
     install(site, "bad", "bad = bad_module:PLUGIN", "raise RuntimeError('broken on purpose')")
     install(site, "good", "good = good_module:PLUGIN", "PLUGIN = 7")
-    sys.modules.pop("good_module", None)
     assert main(["plugins", "--check"]) == 2
     said = capsys.readouterr()
     assert any("good 1.0" in line and line.endswith("loads") for line in said.out.splitlines())
