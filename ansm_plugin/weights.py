@@ -210,6 +210,17 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         ) from error
 
 
+def tensor_names(path: str | Path) -> set[str]:
+    """Return the names of the tensors in a safetensors file.
+
+    Raises:
+        WeightsError: the file cannot be read as safetensors.
+    """
+    read_metadata(path)
+    with safe_open(str(path), framework="pt") as handle:
+        return set(handle.keys())
+
+
 def _architecture(metadata: Mapping[str, str], path: str | Path) -> Architecture:
     try:
         fields: dict[str, Any] = json.loads(metadata["architecture"])

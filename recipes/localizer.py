@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
@@ -26,7 +26,7 @@ from ansm_plugin.training import (
     silent,
     training_device,
 )
-from ansm_plugin.weights import write_tensors
+from ansm_plugin.weights import load_localizer_weights, sha256_of, tensor_names, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class LocalizerRecipe:
 
     Attributes:
         localizer: its name; weights behind `@` are not used, training starts at random ones.
+        start: weights to start from instead: of the whole localizer (to go on with other data), or
+            of its `encoder` alone.
         data: the forged crops.
         bce_weight: share of cross-entropy beside soft Dice.
         photometric: share of batches with changed brightness, contrast and gamma.
@@ -42,6 +44,7 @@ class LocalizerRecipe:
     """
 
     localizer: str = DEFAULT_LOCALIZER
+    start: Path | None = None
     data: DataConfig = field(default_factory=lambda: DataConfig(count=32768))
     bce_weight: float = 0.3
     photometric: float = 0.5
@@ -64,7 +67,10 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
     """
     save_config(recipe, output / "localizer.toml")
     with seeded(recipe.fit.seed):
-        model = build_architecture(recipe.localizer).to(memory_format=torch.channels_last)
+        model = build_architecture(recipe.localizer)
+    if recipe.start is not None:
+        load_start(model, recipe.start)
+    model.to(memory_format=torch.channels_last)
     device = training_device()
     model.to(device)
     forward = mask_forward(model, describe(model), precision=recipe.fit.precision)
@@ -83,13 +89,26 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
         step,
         recipe.fit,
         folder=output,
-        identity=asdict(recipe),
+        identity=asdict(recipe) | {"parent": sha256_of(recipe.start) if recipe.start else ""},
         report=report,
     )
     metadata = {"format": "localizer", "name": recipe.localizer, "sha256": fingerprint(model)}
     path = write_tensors(model.state_dict(), output / "localizer.safetensors", metadata)
     discard_checkpoint(output, "localizer")
     return path
+
+
+def load_start(model: nn.Module, path: Path) -> None:
+    """Load weights of a whole localizer, or of its encoder where the names are those.
+
+    Raises:
+        WeightsError: the file cannot be read or fits neither.
+    """
+    encoder = getattr(model, "encoder", None)
+    if isinstance(encoder, nn.Module) and tensor_names(path) == encoder.state_dict().keys():
+        load_localizer_weights(encoder, path)
+    else:
+        load_localizer_weights(model, path)
 
 
 def draw(

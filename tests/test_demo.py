@@ -174,11 +174,11 @@ def test_evaluate_reads_pairs_and_writes_everything(
     untuned = ("--baselines", "none")  # of three pairs none can be spared for tuning
     assert main(["evaluate", *folders, *results, *ONE_ATTACK, *untuned]) == 0
     written = json.loads((tmp_path / "new" / "r.json").read_text())
-    assert written.keys() == SCHEMA
+    assert written.keys() == SCHEMA | {"cost"}
     assert written["images"] == 3
     assert [row["eps_255"] for row in written["rows"] if row["threat"] == "T1"] == [8, 8]
     assert len(list((tmp_path / "out" / "panels").iterdir())) == 3
-    assert "wrote 4 pictures" in capsys.readouterr().out
+    assert "and 4 pictures" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("packaged")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
-from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.backbones.reference import build_architecture, build_localizer
 from ansm_plugin.data import DataConfig
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted, WeightsError
@@ -29,7 +29,7 @@ from ansm_plugin.recipes.localizer import LocalizerRecipe
 from ansm_plugin.recipes.mgr import Mgr, MgrRecipe
 from ansm_plugin.recipes.stage import prepare
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
-from ansm_plugin.training import FitConfig
+from ansm_plugin.training import FitConfig, seeded
 from ansm_plugin.weights import load_ansm, read_metadata, sha256_of, write_tensors
 
 LOCALIZER = "localizer_of_a_user:build"
@@ -120,6 +120,31 @@ def test_an_interrupted_localizer_ends_like_an_uninterrupted_one(
     rest = Watcher()
     assert same(localizer.run(recipe, tmp_path / "broken", rest), whole)
     assert rest.steps_of("localizer") == [5, 6, 7, 8]
+
+
+def test_a_localizer_starts_from_an_encoder_or_from_a_whole_one(
+    tmp_path: Path, data: DataConfig
+) -> None:
+    name = "smp:Unet?encoder_name=tu-regnetx_002&encoder_depth=2&decoder_channels=8,4"
+    fit = replace(QUICK, steps=1, learning_rate=1e-9, weight_decay=0.0, averaging=0.0)
+    with seeded(5):
+        donor = build_architecture(name)
+    for part, prefix in ((donor, ""), (donor.encoder, "encoder.")):
+        start = write_tensors(part.state_dict(), tmp_path / "start.safetensors", {})  # type: ignore[union-attr]
+        recipe = LocalizerRecipe(localizer=name, start=start, data=data, fit=fit)
+        trained = load_file(localizer.run(recipe, tmp_path / f"run{prefix}"))
+        given = load_file(start)
+        weights = [key for key in given if key.endswith("conv.weight")]
+        assert weights
+        for key in weights:
+            torch.testing.assert_close(trained[prefix + key], given[key], rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("user_code")
+def test_foreign_weights_to_start_from_are_refused(tmp_path: Path, data: DataConfig) -> None:
+    start = write_tensors({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {})
+    with pytest.raises(WeightsError, match=r"a\.safetensors does not fit"):
+        localizer.run(LocalizerRecipe(localizer=LOCALIZER, start=start, data=data), tmp_path)
 
 
 # --- stage 1 --------------------------------------------------------------------------------------
