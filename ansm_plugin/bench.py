@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.attacks.features import EncoderOnly
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.baselines import CHEAP, Baseline, Examples, fit_baseline, require_baseline
 from ansm_plugin.data import find_pairs, load_crops
@@ -23,6 +24,7 @@ from ansm_plugin.demo import demo_data
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig, Sample, attack_generator
 from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
+from ansm_plugin.evaluation.plan import ENCODER
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.samples import WholeImages, crop_samples
 from ansm_plugin.training import Report, silent
@@ -122,14 +124,22 @@ def costs(
     }
 
 
-def surrogates(names: Sequence[str], precision: str) -> dict[str, Forward]:
-    """Return what attackers of T3 have: another localizer, or "NAME+ANSM.safetensors", defended.
+def surrogates(
+    names: Sequence[str], precision: str, defended: DefendedLocalizer[Any]
+) -> dict[str, Forward]:
+    """Return what attackers of T3 have instead of the bare localizer.
+
+    Another localizer by its name (which may be the same architecture with weights of another
+    seed), "NAME+ANSM.safetensors" for a defended one, "encoder" for the own encoder alone.
 
     Raises:
         AnsmError: a name or a file cannot be used.
     """
-    found = {}
+    found: dict[str, Forward] = {}
     for name in names:
+        if name == ENCODER:
+            found[name] = EncoderOnly(defended.localizer, defended.spec)
+            continue
         localizer, plus, weights = name.partition("+")
         model = build_localizer(localizer)
         wrapped = wrap_with_ansm(model, weights if plus else None)

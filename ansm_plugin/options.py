@@ -57,11 +57,19 @@ def _evaluate_options(parser: Parser) -> None:
         "--white-box-steps", type=_natural, metavar="N", help="of T4 (default: 20; 0: no T4)"
     )
     parser.add_argument(
+        "--adaptive",
+        type=_names,
+        metavar="NAMES",
+        help="more of T4: straight-through, unsaturated, bypass, warm-start, eot "
+        "(default: all but eot)",
+    )
+    parser.add_argument(
         "--surrogate",
         action="append",
         default=[],
         metavar="NAME[+ANSM]",
-        help="another localizer that T3 attacks in place of yours; repeat for several",
+        help="what T3 attacks in place of your localizer: another one, one with an ANSM, or "
+        "`encoder` for your own without its decoder; repeat for several",
     )
     parser.add_argument(
         "--baselines",

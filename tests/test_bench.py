@@ -21,7 +21,7 @@ from ansm_plugin.commands.evaluate import RESULT, prepare_folders
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig, Sample
-from ansm_plugin.localizer import LocalizerSpec
+from ansm_plugin.localizer import LocalizerSpec, mask_forward
 
 SPEC = LocalizerSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -111,11 +111,13 @@ def test_a_surrogate_is_named_without_its_folder(tmp_path: Path) -> None:
 
     weights = tmp_path / "other.safetensors"
     weights.write_bytes(Path(str(reference.packaged_ansm())).read_bytes())
-    found = surrogates(["forensic-unet", f"forensic-unet+{weights}"], "fp32")
-    assert list(found) == ["forensic-unet", "forensic-unet+other.safetensors"]
+    own = _defended()
+    found = surrogates(["forensic-unet", f"forensic-unet+{weights}", "encoder"], "fp32", own)
+    assert list(found) == ["forensic-unet", "forensic-unet+other.safetensors", "encoder"]
     pixels = torch.rand(1, 3, 32, 32)
-    bare, defended = (forward(pixels) for forward in found.values())
+    bare, defended, encoder = (forward(pixels) for forward in found.values())
     assert not torch.equal(bare, defended)
+    torch.testing.assert_close(encoder, mask_forward(own.localizer, own.spec)(pixels))
 
 
 def test_a_finished_report_is_not_replaced(tmp_path: Path) -> None:

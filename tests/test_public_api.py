@@ -27,7 +27,7 @@ HEAVY = (
 # Modules may import from their own row or from rows above it.
 LAYERS = [
     ("errors",),
-    ("registry", "files", "plugins", "options"),
+    ("registry", "files", "plugins", "options", "processes", "text"),
     ("localizer", "ansm", "forgeries"),
     ("taps", "losses", "attacks", "augment", "photographs"),
     ("defended", "data"),

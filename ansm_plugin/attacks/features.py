@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,31 @@ from ansm_plugin.taps import taps
 
 # At the original itself the distance is flat, so the attack starts beside it.
 FEATURE_ATTACK = AttackSpec(objective="output", random_start=True)
+
+
+@dataclass(frozen=True)
+class EncoderOnly:
+    """What an attacker has who knows the encoder alone; called, it is the whole localizer.
+
+    Attributes:
+        localizer: the bare localizer, in eval mode.
+        spec: how to talk to it; its taps are what is attacked.
+    """
+
+    localizer: nn.Module
+    spec: LocalizerSpec
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return mask logits `(B, 1, H, W)`."""
+        return mask_forward(self.localizer, self.spec)(pixels)
+
+    def against(self, images: Tensor) -> Forward:
+        """Return what to climb with `FEATURE_ATTACK` for these originals.
+
+        Raises:
+            LocalizerError: the localizer has no taps.
+        """
+        return feature_forward(self.localizer, self.spec, images)
 
 
 def feature_forward(

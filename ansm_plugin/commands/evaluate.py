@@ -34,6 +34,7 @@ from ansm_plugin.evaluation.results import Threat
 from ansm_plugin.files import make_folder
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.pictures import save_pictures
+from ansm_plugin.processes import processes
 
 RESULT, RECORDS, REPORT = "evaluation.json", "records.jsonl", "report.html"
 
@@ -88,6 +89,7 @@ def run(
     steps: int,
     white_box_attacks: tuple[str, ...] | None,
     white_box_steps: int | None,
+    adaptive: tuple[str, ...] | None,
     surrogate: list[str],
     baselines: tuple[str, ...] | None,
     seed: int,
@@ -112,11 +114,12 @@ def run(
         white_box_attacks=white_box_attacks or effort.white_box_attacks,
         white_box_steps=effort.white_box_steps if white_box_steps is None else white_box_steps,
         white_box_eps_255=effort.white_box_eps,
-        adaptive=effort.adaptive,
+        adaptive=effort.adaptive if adaptive is None else adaptive,
         precision="bf16" if effort.precision == "bf16" else "fp32",
         seed=seed,
     )
     names = baseline_names(baselines or effort.baselines)
+    among = processes()
     prepare_folders(output, json, force=force)  # now, not after minutes of attacks
     material = read_material(
         images, masks, pattern, count or effort.count, VALIDATION if names else 0
@@ -133,10 +136,13 @@ def run(
             ansm=str(ansm or ""),
             command=command_line,
             baselines={label: baseline(bare) for label, baseline in others.items()},
-            surrogates=surrogates(surrogate, config.precision),
+            surrogates=surrogates(surrogate, config.precision, defended),
             records=output / RECORDS if output else None,
             report=report,
+            among=among,
         )
+    if not among.is_first:
+        return
     size = material.scored[0].images.shape[-2:]
     evaluation = replace(evaluation, cost=costs(defended, others, (size[0], size[1])))
     # A log has room for names in one line; a terminal has the room that it has.

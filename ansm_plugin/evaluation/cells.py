@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ansm_plugin.attacks import Forward, run_attack
 from ansm_plugin.attacks.black_box import square_attack
+from ansm_plugin.attacks.features import EncoderOnly
+from ansm_plugin.augment import channel as random_channel
 from ansm_plugin.evaluation.channels import channel
 from ansm_plugin.evaluation.plan import Cell, EvaluationConfig, Sample, attack_generator
 
@@ -72,13 +74,16 @@ class Batch:
         generator = attack_generator(self._config.seed, name, cell.eps_255, self._index)
         radius = cell.eps_255 / 255
         if cell.spec is not None:
+            through = self._forwards[cell.through]
             return run_attack(
-                self._forwards[cell.through],
+                through.against(images) if isinstance(through, EncoderOnly) else through,
                 images,
                 masks,
                 radius,
                 cell.spec,
                 generator=generator,
+                transform=random_channel if cell.draws else None,
+                draws=max(1, cell.draws),
                 start=self._start(cell),
             )
         if cell.threat == "T6":

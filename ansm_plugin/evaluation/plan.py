@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import AttackSpec, attack_spec
+from ansm_plugin.attacks.features import FEATURE_ATTACK
 from ansm_plugin.errors import ConfigError, ImageError, unknown_name
 from ansm_plugin.evaluation.channels import channel
 from ansm_plugin.evaluation.results import THREATS, Defence, Threat
@@ -30,7 +31,10 @@ class Sample(NamedTuple):
 
 
 WARM_START = "warm-start"
-ADAPTIVE = ("straight-through", "unsaturated", "bypass", WARM_START)
+EXPECTATION = "eot"
+ADAPTIVE = ("straight-through", "unsaturated", "bypass", WARM_START, EXPECTATION)
+ENCODER = "encoder"  # the surrogate that is the localizer's own encoder, without its decoder
+_DRAWS = 4  # random channels that a step of EOT averages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +47,14 @@ class EvaluationConfig:
         eps_255: their radii in grey levels.
         steps: their gradient steps.
         unseen: attacks of T2, "name@radius", of other kind or radius than training had.
-        transfer: attacks of T3, "name@radius", through each surrogate.
+        transfer: attacks of T3, "name@radius", through each surrogate; through the encoder, the
+            feature attack at their radii.
         white_box_attacks: attacks through the defended localizer (T4).
         white_box_steps: their steps; 0 leaves T4 out.
         white_box_eps_255: their radii in grey levels.
         adaptive: ways to help the first of them, at the largest radius: names of views of
-            `attacks.adaptive`, or "warm-start", which begins at the T1 example.
+            `attacks.adaptive`; "warm-start", which begins at the T1 example; "eot", which expects
+            JPEG, resize, blur or noise on the way.
         channels: names in `channels.CHANNELS` that images pass after the attack (T5): those of the
             first attack at its largest radius, and originals.
         queries: of the search that sees scores alone (T6), at the largest white-box radius.
@@ -137,6 +143,7 @@ class Cell(NamedTuple):
         channel: what the images pass after the attack; "" for nothing.
         seeded_by: name that decides the random start: cells of one attack share its images.
         start: key of the forward whose attacked images are the start; "" for none.
+        draws: random channels that each step averages (EOT); 0 attacks the image itself.
     """
 
     threat: Threat
@@ -148,6 +155,7 @@ class Cell(NamedTuple):
     channel: str = ""
     seeded_by: str = ""
     start: Defence = ""
+    draws: int = 0
 
 
 def attack_generator(seed: int, attack: str, eps_255: float, batch: int) -> torch.Generator:
@@ -209,7 +217,13 @@ def _unseen_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Itera
 def _transfer_cells(
     config: EvaluationConfig, every: tuple[Defence, ...], surrogates: Sequence[str]
 ) -> Iterator[Cell]:
+    radii = dict.fromkeys(eps for _, eps in map(parse_attack, config.transfer))
     for surrogate in surrogates:
+        if surrogate == ENCODER:
+            spec = replace(FEATURE_ATTACK, steps=config.steps)
+            for eps in radii:
+                yield Cell("T3", "features from encoder", eps, ENCODER, every, spec)
+            continue
         for name, eps in map(parse_attack, config.transfer):
             spec = attack_spec(name, steps=config.steps)
             yield Cell("T3", f"{name} from {surrogate}", eps, surrogate, every, spec)
@@ -224,15 +238,16 @@ def _white_cells(config: EvaluationConfig) -> Iterator[Cell]:
         name, widest = config.white_box_attacks[0], float(max(config.white_box_eps_255))
         spec = attack_spec(name, steps=config.white_box_steps)
         for way in config.adaptive:
-            warm = way == WARM_START
+            as_it_is = way in (WARM_START, EXPECTATION)
             yield Cell(
                 "T4",
                 f"{name}, {way}",
                 widest,
-                "ansm" if warm else view_name(way),
+                "ansm" if as_it_is else view_name(way),
                 ("ansm",),
                 spec,
-                start="none" if warm else "",
+                start="none" if way == WARM_START else "",
+                draws=_DRAWS if way == EXPECTATION else 0,
             )
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ansm_plugin.attacks.features import EncoderOnly
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Sample, evaluate
-from ansm_plugin.evaluation.cells import noisy
+from ansm_plugin.evaluation.cells import Batch, noisy
 from ansm_plugin.evaluation.channels import CHANNELS, channel
 from ansm_plugin.evaluation.plan import plan
 from ansm_plugin.evaluation.results import THREATS
@@ -22,6 +23,20 @@ from ansm_plugin.localizer import mask_forward
 
 Defended = DefendedLocalizer[nn.Module]
 EVERY = tuple(THREATS)
+
+
+class Staged(nn.Module):
+    """A localizer behind a stage to tap, which lets pixels through."""
+
+    def __init__(self, localizer: nn.Module) -> None:
+        super().__init__()
+        self.stage = nn.ReLU()
+        self.localizer = localizer
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape: `(B, 3, H, W)` -> logits `(B, 1, H, W)`."""
+        logits: Tensor = self.localizer(self.stage(inputs))
+        return logits
 
 
 def _f1(evaluation: Evaluation, threat: str, attack: str, defence: str = "ansm") -> float:
@@ -81,6 +96,19 @@ def test_transfer_from_a_twin_equals_the_grey_box(
     assert _f1(evaluation, "T3", "pgd from blind", "none") > 0.2  # noise of the random start
 
 
+def test_the_encoder_alone_is_a_surrogate(
+    defended: Defended, sample: Sample, full: EvaluationConfig
+) -> None:
+    """An attacker without the decoder drives the features away, within the ball of T3."""
+    staged = Staged(defended.localizer)
+    surrogate = EncoderOnly(staged, replace(defended.spec, taps=("stage",)))
+    config = replace(full, threats=("T3",), transfer=("pgd@8", "mifgsm@8"))
+    evaluation = evaluate(defended, [sample], config, surrogates={"encoder": surrogate})
+    rows = [r for r in evaluation.rows if r.threat == "T3" and r.defence == "none"]
+    assert [(r.attack, r.eps_255) for r in rows] == [("features from encoder", 8.0)]
+    assert rows[0].f1 < _f1(evaluation, "T0", "none")
+
+
 def test_transfer_needs_a_surrogate(defended: Defended, sample: Sample) -> None:
     """T3 without one is refused before any work."""
     with pytest.raises(ConfigError, match="surrogate"):
@@ -94,6 +122,23 @@ def test_an_attack_behind_a_channel_is_the_one_of_the_grey_box(
     config = replace(full, threats=("T1", "T5"), channels=("crop-100",))
     evaluation = evaluate(defended, [sample], config)
     assert _f1(evaluation, "T5", "pgd+crop-100") == _f1(evaluation, "T1", "pgd")
+
+
+def test_an_attack_that_expects_a_channel_averages_draws(
+    defended: Defended, sample: Sample, full: EvaluationConfig
+) -> None:
+    """EOT goes through the module as it is, and finds other noise than the plain search."""
+    config = replace(full, threats=("T4",), white_box_attacks=("pgd",), adaptive=("eot",))
+    cells = [cell for cell in plan(config) if cell.attack == "pgd, eot"]
+    assert [(cell.through, cell.draws > 1, cell.start) for cell in cells] == [("ansm", True, "")]
+    forwards = {"ansm": mask_forward(defended, defended.spec)}
+    plain, expecting = (
+        Batch(sample, 0, forwards, config).images(cell._replace(attack="pgd")).images
+        for cell in (cells[0]._replace(draws=0), cells[0])
+    )
+    assert not torch.equal(plain, expecting)
+    originals = sample.images[sample.masks.flatten(1).any(1)]
+    assert float((expecting - originals).abs().max()) <= cells[0].eps_255 / 255 + 1e-5
 
 
 def test_only_asked_threats_are_planned() -> None:
