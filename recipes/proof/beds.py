@@ -30,15 +30,15 @@ SIZE = 256  # side of a forged image of the BSDS bed
 AREA = (0.05, 0.4)  # share of forged pixels
 CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another camera
 COUNTS = {"train": 2400, "val": 96, "test": 200}
-AUTHENTIC = 60  # crops of test photographs that stay as they are
+AUTHENTIC = 60  # photographs that stay as they are, in the folder of the test pairs
 SPLITS = [*COUNTS, "authentic"]
 
 
 def bsds(source: Path, target: Path) -> None:
-    """Write forged pairs of every split and authentic crops of `test_`."""
+    """Write forged pairs of every split, and authentic crops of `test_` with empty masks."""
     jobs = [(split, index) for split, count in COUNTS.items() for index in range(count)]
     jobs += [("authentic", index) for index in range(AUTHENTIC)]
-    for split in SPLITS:
+    for split in COUNTS:
         for kind in ("images", "masks"):
             (target / split / kind).mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor() as pool:
@@ -48,15 +48,18 @@ def bsds(source: Path, target: Path) -> None:
 def _write_forgery(source: Path, target: Path, job: tuple[str, int]) -> None:
     split, index = job
     rng = np.random.default_rng((SPLITS.index(split), index))
-    photographs = list_images(source / "images", f"{'test' if split == 'authentic' else split}_*")
+    folder = "test" if split == "authentic" else split
+    photographs = list_images(source / "images", f"{folder}_*")
     host = _crop(read_image(_pick(photographs, rng)), rng)
     mask = np.zeros((SIZE, SIZE), bool)
     if split != "authentic":
         host, mask = _splice(host, photographs, source / "masks", rng)
-    Image.fromarray(host).save(target / split / "images" / f"{split}-{index:04}.png")
-    Image.fromarray(mask.astype(np.uint8) * 255).save(
-        target / split / "masks" / f"{split}-{index:04}.png"
-    )
+    _write(target / folder, f"{split}-{index:04}.png", host, mask)
+
+
+def _write(folder: Path, name: str, image: Pixels, mask: NDArray[np.bool_]) -> None:
+    Image.fromarray(image).save(folder / "images" / name)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / name)
 
 
 def _splice(
@@ -100,20 +103,24 @@ def _pick(paths: list[Path], rng: np.random.Generator) -> Path:
 
 
 def casia1(source: Path, target: Path) -> None:
-    """Copy pairs to `SPLIT-KIND` (kinds: splice, copymove, texture), authentic images apart.
+    """Copy pairs to `SPLIT-KIND` (kinds: splice, copymove, texture), or all kinds to `train`.
 
-    `train` holds all kinds of that split together, as training takes them.
+    `test-splice` holds authentic photographs too, with empty masks.
     """
     with (source / "pairs.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:
         kind = "texture" if row["note"] == "texture" else row["gt_type"].replace("-", "")
         folder = target / (row["split"] if row["split"] == "train" else f"{row['split']}-{kind}")
-        mask = next((source / "masks").glob(f"{Path(row['image']).stem}*"))
-        for kind_of_file, path in (("images", source / "images" / row["image"]), ("masks", mask)):
-            (folder / kind_of_file).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / kind_of_file / path.name)
-    shutil.copytree(source / "authentic", target / "authentic" / "images", dirs_exist_ok=True)
+        (mask,) = (source / "masks").glob(f"{Path(row['image']).stem}*")
+        for part, path in (("images", source / "images" / row["image"]), ("masks", mask)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / part / path.name)
+    photographs = list_images(source / "authentic")
+    for path in photographs[:: max(1, len(photographs) // AUTHENTIC)][:AUTHENTIC]:
+        shutil.copyfile(path, target / "test-splice" / "images" / path.name)
+        empty = np.zeros(read_image(path).shape[:2], np.uint8)
+        Image.fromarray(empty).save(target / "test-splice" / "masks" / f"{path.stem}.png")
 
 
 if __name__ == "__main__":
