@@ -26,6 +26,7 @@ from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import Sample, attack_generator, f1_scores
 from ansm_plugin.evaluation.image_quality import psnr_scores
 from ansm_plugin.files import make_folder, unwritable, write_whole
+from ansm_plugin.processes import ALONE, Processes, absorb_parts, part_of
 from ansm_plugin.training import Report, silent
 
 MANIFEST, RECORDS, PAIRS = "manifest.json", "records.jsonl", "dataset.json"
@@ -92,6 +93,7 @@ def write_attacked(
     device: torch.device | str = "cpu",
     force: bool = False,
     report: Report = silent,
+    among: Processes = ALONE,
 ) -> Manifest:
     """Attack every forged image and write the set; the same call goes on after a kill.
 
@@ -104,19 +106,21 @@ def write_attacked(
         device: of the forward.
         force: whether a set made otherwise may be replaced.
         report: called with "attack", finished and all images, and no logs.
+        among: `processes()` where several processes call this alike: each takes its share of the
+            images, and the set is that of one process.
 
     Raises:
         ConfigError: the folder holds another set, or cannot be written.
         LocalizerError: no gradient reaches the image.
     """
     made_with = {"localizer": localizer, **json.loads(json.dumps(asdict(plan)))}
-    known = _open_set(output, made_with, force=force)
+    known = among.once(lambda: _open_set(output, made_with, force=force))
     skipped: list[str] = []
-    records: list[dict[str, Any]] = []
+    mine: dict[int, dict[str, Any]] = {}  # by number in the set
     jobs = [(name, float(eps)) for name in plan.attacks for eps in plan.eps_255]
-    total, done = sum(len(s.names) for s in samples) * len(jobs), 0
-    for one in _forged(samples, skipped):
-        for attack, eps in jobs:
+    total = sum(len(s.names) for s in samples) * len(jobs)
+    for number, one in enumerate(_forged(samples, skipped)):
+        for job, (attack, eps) in enumerate(jobs if among.owns(number) else ()):
             name = f"{one.stem}_{attack}-{eps:g}.png"
             source = hashlib.sha256(one.image.numpy().tobytes()).hexdigest()
             record = known.get(name)
@@ -124,11 +128,14 @@ def write_attacked(
                 made = _attack_one(forward, one, attack, eps, plan, device, output / "Tp" / name)
                 record = {"file": name, "source": source, **made}
                 _save_mask(one.mask, output / "Gt" / name)
-                _append(output / RECORDS, record)
-            records.append(record)
-            done += 1
-            report("attack", done, total - len(skipped) * len(jobs), {})
-    return _finish(Manifest(records, skipped), made_with, output)
+                _append(part_of(output / RECORDS, among), record)
+            done = number * len(jobs) + job
+            mine[done] = record
+            # Images of other processes, which are about as far, count as finished.
+            report("attack", done + 1, total - len(skipped) * len(jobs), {})
+    records = {number: record for part in among.gather(mine) for number, record in part.items()}
+    manifest = Manifest([records[number] for number in sorted(records)], skipped)
+    return among.once(lambda: _finish(manifest, made_with, output))
 
 
 def _forged(samples: Sequence[Sample], skipped: list[str]) -> Iterator[_One]:
@@ -188,16 +195,18 @@ def _is_there(output: Path, name: str) -> bool:
 def _open_set(output: Path, made_with: dict[str, Any], *, force: bool) -> dict[str, dict[str, Any]]:
     """Return records of files that are finished; refuse a folder that holds something else."""
     path = output / RECORDS
-    lines = list(_read_lines(path))
-    if lines and lines[0] == {"made_with": made_with}:
-        return {line["file"]: line for line in lines[1:] if "file" in line}
-    occupied = output.is_dir() and any(output.iterdir())
+    if next(_read_lines(path), None) == {"made_with": made_with}:
+        absorb_parts(path)
+        return {line["file"]: line for line in _read_lines(path) if "file" in line}
+    # Hidden files are our lock, or left by a run that was killed before its first image.
+    occupied = output.is_dir() and any(p.name[0] != "." for p in output.iterdir())
     if occupied and not force:
         raise ConfigError(
             f"{output} holds something else than an unfinished set of this localizer, attacks and "
             "seed; name another folder, or pass --force to write into it."
         )
     make_folder(output)
+    absorb_parts(path)  # what several processes left of another set goes with it
     first = f"{json.dumps({'made_with': made_with})}\n"
     write_whole(path, lambda stream: stream.write(first.encode()))
     return {}
@@ -215,7 +224,7 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _append(path: Path, record: dict[str, Any]) -> None:
     try:
-        torn = path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
+        torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
         with path.open("a", encoding="utf-8") as stream:
             stream.write(("\n" if torn else "") + json.dumps(record) + "\n")
     except OSError as error:
@@ -224,6 +233,7 @@ def _append(path: Path, record: dict[str, Any]) -> None:
 
 def _finish(manifest: Manifest, made_with: dict[str, Any], output: Path) -> Manifest:
     """Write the list of pairs and the manifest, whose presence says that the set is whole."""
+    absorb_parts(output / RECORDS)
     pairs = [[f"Tp/{r['file']}", f"Gt/{r['file']}"] for r in manifest.records]
     _write_json(pairs, output / PAIRS)
     fields = {**made_with, "skipped": manifest.skipped, "files": manifest.records}

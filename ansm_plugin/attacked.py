@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward, attack_spec, run_attack
-from ansm_plugin.errors import ConfigError
+from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.forgeries import Forgeries
+from ansm_plugin.processes import ALONE, Processes
 from ansm_plugin.training import Report, silent
 from ansm_plugin.weights import read_metadata, write_tensors
 
@@ -65,8 +69,12 @@ def attacked_crops(
     folder: Path,
     identity: dict[str, object],
     report: Report = silent,
+    among: Processes = ALONE,
 ) -> Tensor:
     """Return attacked versions of all crops, `(N, 3, S, S)` uint8, from `folder` where they exist.
+
+    Every shard that is read is held against the checksum in it; a damaged one is made again, with
+    a warning.
 
     Args:
         forward: pixels -> mask logits of the bare localizer, in `mixture.precision`.
@@ -77,20 +85,90 @@ def attacked_crops(
         identity: JSON-ready values that decide localizer and crops; shards of another identity
             are made anew.
         report: called with "attack", finished and all images.
+        among: `processes()` where several processes call this alike: each makes its share of the
+            shards in a folder that all of them see.
+
+    Raises:
+        WeightsError: a shard cannot be written, or not be read by another process.
     """
     key = hashlib.sha256(
         json.dumps([identity, asdict(mixture), seed], sort_keys=True, default=str).encode()
     ).hexdigest()
-    shards = []
-    for start in range(0, len(crops), SHARD):
+    starts = range(0, len(crops), SHARD)
+    shards: dict[int, Tensor] = {}
+    for start in starts:
+        if not among.owns(start // SHARD):
+            continue
         part = Forgeries(crops.images[start : start + SHARD], crops.masks[start : start + SHARD])
-        path = folder / f"attacked-{start // SHARD:05d}.safetensors"
-        if not (path.exists() and read_metadata(path).get("key") == key):
-            attacked = _attack_shard(forward, part, mixture, seed * 1_000_003 + start)
-            write_tensors({"attacked": attacked}, path, {"key": key})
-        shards.append(load_file(str(path))["attacked"].to(crops.images.device))
+        path = _shard(folder, start)
+        shard = _read(path, key)
+        if shard is None:
+            shard = _attack_shard(forward, part, mixture, seed * 1_000_003 + start)
+            shard = shard.cpu().contiguous()  # as it will be read: strides decide last bits
+            write_tensors({"attacked": shard}, path, {"key": key, "sha256": _checksum(shard)})
+        shards[start] = shard
+        # Shards of other processes, which are about as far, count as finished.
         report("attack", min(start + SHARD, len(crops)), len(crops), {})
-    return torch.cat(shards)
+    among.wait()
+    found = [shards[s] if s in shards else _required(_shard(folder, s), key) for s in starts]
+    return torch.cat(found).to(crops.images.device)
+
+
+def _shard(folder: Path, start: int) -> Path:
+    return folder / f"attacked-{start // SHARD:05d}.safetensors"
+
+
+def _read(path: Path, key: str) -> Tensor | None:
+    """Return a shard; None where it is missing, damaged or of another identity."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(WeightsError, SafetensorError, KeyError):
+        metadata = read_metadata(path)
+        if metadata.get("key") != key:
+            return None
+        shard = load_file(str(path))["attacked"]
+        # Version 0.1 wrote none.
+        if metadata.get("sha256") in (None, _checksum(shard)):
+            return shard
+    warnings.warn(
+        f"{path} is damaged: its attacked crops are not those that were written. They are made "
+        "again; check the disk if this repeats.",
+        stacklevel=3,
+    )
+    return None
+
+
+def _required(path: Path, key: str) -> Tensor:
+    shard = _read(path, key)
+    if shard is None:
+        raise WeightsError(
+            f"{path} should have come from another process, but is not there whole. All processes "
+            "need one output folder: on several nodes, a shared file system."
+        )
+    return shard
+
+
+def _checksum(shard: Tensor) -> str:
+    return hashlib.sha256(shard.numpy().tobytes()).hexdigest()
+
+
+def attack_batch(
+    forward: Forward,
+    images: Tensor,
+    masks: Tensor,
+    mixture: AttackMixture,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return images attacked by one draw from the mixture.
+
+    Shape: images `(B, 3, H, W)` in [0, 1] and masks `(B, 1, H, W)` -> images, rounded to 8 bit.
+    """
+    name = mixture.attacks[int(torch.randint(len(mixture.attacks), (), generator=generator))]
+    share = int(torch.randint(len(mixture.step_shares), (), generator=generator))
+    spec = attack_spec(name, steps=mixture.steps, step_share=mixture.step_shares[share])
+    choice = torch.randint(len(mixture.eps_255), (len(images),), generator=generator)
+    radii = torch.tensor(mixture.eps_255)[choice] / 255
+    return run_attack(forward, images, masks, radii, spec, generator=generator)
 
 
 def _attack_shard(forward: Forward, crops: Forgeries, mixture: AttackMixture, seed: int) -> Tensor:
@@ -98,17 +176,7 @@ def _attack_shard(forward: Forward, crops: Forgeries, mixture: AttackMixture, se
     done = []
     batches = zip(torch.split(crops.images, _BATCH), torch.split(crops.masks, _BATCH), strict=True)
     for images, masks in batches:
-        name = mixture.attacks[int(torch.randint(len(mixture.attacks), (), generator=generator))]
-        share = int(torch.randint(len(mixture.step_shares), (), generator=generator))
-        spec = attack_spec(name, steps=mixture.steps, step_share=mixture.step_shares[share])
-        choice = torch.randint(len(mixture.eps_255), (len(images),), generator=generator)
-        attacked = run_attack(
-            forward,
-            images.float().div(255),
-            masks.float(),
-            torch.tensor(mixture.eps_255)[choice] / 255,
-            spec,
-            generator=generator,
-        )
+        pixels = images.float().div(255)
+        attacked = attack_batch(forward, pixels, masks.float(), mixture, generator)
         done.append(attacked.mul(255).round().to(torch.uint8))
     return torch.cat(done)

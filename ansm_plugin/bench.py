@@ -25,6 +25,7 @@ from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig, Sample, attack_generator
 from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
 from ansm_plugin.evaluation.plan import ENCODER
+from ansm_plugin.lists import read_pair_list
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.samples import WholeImages, crop_samples
 from ansm_plugin.training import Report, silent
@@ -45,15 +46,16 @@ def read_material(
 ) -> Material:
     """Return whole images with their masks, or forgeries of the photographs that are given.
 
-    Of pairs the last `validation` ones are kept apart; forgeries to tune on are made anew. Without
-    `images` the photographs are the built-in ones that no packaged weights were trained on.
+    `images` may be a list of pairs, such as the dataset.json of `ansm attack`. Of pairs the last
+    `validation` ones are kept apart; forgeries to tune on are made anew. Without `images` the
+    photographs are the built-in ones that no packaged weights were trained on.
 
     Raises:
         ConfigError: too few pairs are left to score.
         AnsmError: a file or a folder cannot be used.
     """
-    if images is not None and masks is not None:
-        pairs = find_pairs(images, masks, pattern)
+    if images is not None and (masks is not None or images.suffix == ".json"):
+        pairs = find_pairs(images, masks, pattern) if masks else read_pair_list(images)
         kept = len(pairs) - validation
         if kept < 1:
             raise ConfigError(
@@ -98,7 +100,7 @@ def fit_baselines(
     """
     if not names:
         return {}
-    bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
+    bare = mask_forward(defended.localizer, defended.spec, precision=config.attack_precision)
     examples = _examples(bare, validation, config)
     found: dict[str, Baseline] = {}
     for index, name in enumerate(names):

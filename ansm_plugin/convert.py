@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.errors import WeightsError
+from ansm_plugin.text import one_line
 from ansm_plugin.weights import write_tensors
 
 # Where trainers put the state of the model inside their checkpoint, most common first.
@@ -28,6 +32,14 @@ _PLACES = (
     "ema",
     "generator",
 )
+_DEEPEST = 32  # checkpoints nest two or three levels
+# What torch's reader raises for damaged files, beside its refusal of code.
+_DAMAGED = (
+    RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+    AssertionError, ArithmeticError, MemoryError, ImportError, struct.error,
+)  # fmt: skip
+# Tensors may share or repeat their memory, and a zip may be compressed; more than this is a bomb.
+_LARGEST_SHARE, _LARGEST_SLACK = 16, 2**26
 _PREFIXES = ("module.", "model.", "_orig_mod.")  # DataParallel, Lightning, torch.compile
 
 
@@ -71,6 +83,7 @@ def convert_checkpoint(source: Path, target: Path, *, force: bool = False) -> Co
     place, state, beside = find_state(read_tensors_only(source), source)
     named = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     prefix = common_prefix(named)
+    _require_modest(sum(v.numel() * v.element_size() for v in named.values()), source)
     # write_tensors clones each tensor, so tensors that share memory may be written.
     tensors = {name.removeprefix(prefix): value for name, value in named.items()}
     metadata = {"format": "localizer", "source": source.name}
@@ -90,17 +103,25 @@ def read_tensors_only(source: Path) -> Any:
     Raises:
         WeightsError: missing, already safetensors, truncated, or in need of code.
     """
-    if not source.is_file():
+    try:
+        is_there = source.is_file()
+    except (OSError, ValueError):  # a name too long for any file
+        is_there = False
+    if not is_there:
         raise WeightsError(f"there is no checkpoint {source}; check the path.")
     if source.suffix == ".safetensors":
         raise WeightsError(f"{source} is safetensors already; use it as it is.")
     try:
+        if zipfile.is_zipfile(source):  # torch makes room for what the zip claims to hold
+            with zipfile.ZipFile(source) as archive:
+                _require_modest(sum(entry.file_size for entry in archive.infolist()), source)
         # Trainers, IMDLBenCo's among them, keep their options beside the state: a bag of values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd protocols, before torch refuses them or not
             return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise WeightsError(_refusal(source, error)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except _DAMAGED as error:
         raise WeightsError(
             f"{source} cannot be read as a torch checkpoint ({_first_line(error)}); it is "
             "truncated or another kind of file. Copy it again."
@@ -119,11 +140,15 @@ def find_state(
     beside: list[str] = []
     current = loaded
     # Places first: beside a nested state there may be lone tensors, such as a step counter.
-    while (inner := _inner_place(current)) is not None:
+    while (inner := _inner_place(current, _DEEPEST - len(place))) is not None:
         beside += [str(key) for key in current if key != inner]
         current, place = current[inner], (*place, inner)
     if not _holds_tensors(current):
-        outline = list(current)[:8] if isinstance(current, Mapping) else type(current).__name__
+        outline = (
+            [str(k)[:40] for k in list(current)[:8]]
+            if isinstance(current, Mapping)
+            else type(current).__name__
+        )
         raise WeightsError(
             f"no tensors found in {source}: it holds {outline}; looked for them in the file itself "
             f"and under {', '.join(_PLACES)}."
@@ -142,17 +167,32 @@ def common_prefix(names: Mapping[str, Any]) -> str:
         prefix += found
 
 
-def _inner_place(value: Any) -> str | None:
-    """Return the usual name under which a mapping holds a state, however deep."""
-    if not isinstance(value, Mapping):
+def _inner_place(value: Any, depth: int) -> str | None:
+    """Return the usual name under which a mapping holds a state, at most `depth` levels down."""
+    if not isinstance(value, Mapping) or depth < 1:
         return None
     return next(
-        (k for k in _PLACES if _holds_tensors(value.get(k)) or _inner_place(value.get(k))), None
+        (
+            k
+            for k in _PLACES
+            if _holds_tensors(value.get(k)) or _inner_place(value.get(k), depth - 1)
+        ),
+        None,
     )
 
 
 def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values())
+
+
+def _require_modest(size: int, source: Path) -> None:
+    """Refuse a checkpoint that claims many times the bytes of its file before they are made."""
+    limit = _LARGEST_SHARE * source.stat().st_size + _LARGEST_SLACK
+    if size > limit:
+        raise WeightsError(
+            f"{source} claims to hold {size:,} bytes of tensors, more than {_LARGEST_SHARE} times "
+            "its size; it is damaged or made to fill the memory. Copy it again."
+        )
 
 
 def _refusal(source: Path, error: Exception) -> str:
@@ -172,4 +212,4 @@ def _refusal(source: Path, error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     wanted = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), None)
-    return (wanted or (lines[0] if lines else type(error).__name__))[:200]
+    return one_line(wanted or (lines[0] if lines else type(error).__name__))[:200]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,16 @@ from ansm_plugin.photographs import halved, packaged, procedural
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _MASK_ENDINGS = ("", "_gt", "_mask")
+# Formats of these suffixes and of what is often mistaken for one; others have readers that start
+# programs (EPS) or that hardly anybody tries.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM")
 # What Pillow's readers raise for damaged files.
-_DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
+_DAMAGED = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
+    ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
 _RINGING = 16  # grey levels that JPEG may add to an empty mask
+_BAND = 1024  # rows
 _LARGEST_PIXELS = 178_000_000  # where Pillow takes an image for a decompression bomb
 
 
@@ -90,7 +98,10 @@ def list_images(folder: Path, pattern: str = "*") -> list[Path]:
     """
     if not folder.is_dir():
         raise ImageError(f"there is no folder {folder}; check the path.")
-    found = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES)
+    try:
+        found = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES)
+    except (ValueError, NotImplementedError, IndexError) as error:  # "", "/*", a null character
+        raise ImageError(f"{pattern!r} matches no file names ({error}); write train_*.") from error
     if not found:
         raise ImageError(
             f"no image matches {pattern!r} in {folder}; allowed: {', '.join(sorted(SUFFIXES))}."
@@ -154,7 +165,11 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     Raises:
         ImageError: unreadable, of another size, or not binary.
     """
-    grey = np.asarray(_decoded(path).convert("L"))
+    image = _decoded(path)
+    if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+        raise ImageError(f"mask {path} holds NaN or infinite values; save it with two values.")
+    # Pillow cuts 16-bit levels at 255, so that white stays white and 1 stays 1.
+    grey = np.asarray(image.convert("L"))
     if grey.shape != size:
         raise ImageError(
             f"mask {path} is {grey.shape[1]}x{grey.shape[0]}, its image {size[1]}x{size[0]}; "
@@ -244,10 +259,12 @@ def _decode(path: Path) -> Image.Image:
         # Pillow warns of large images and damaged metadata; the pixels decide.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.simplefilter("ignore", UserWarning)
-        with Image.open(path) as opened:
-            frames = getattr(opened, "n_frames", 1)
+        with Image.open(path, formats=_FORMATS) as opened:
+            if opened.width * opened.height > _LARGEST_PIXELS:
+                raise Image.DecompressionBombError
             # Phones write MPO: a photograph with a depth map or preview behind it.
-            if frames > 1 and opened.format != "MPO":
+            if getattr(opened, "is_animated", False) and opened.format != "MPO":
+                frames = getattr(opened, "n_frames", 1)
                 raise ImageError(f"{path} has {frames} frames; save the one you mean as a PNG.")
             ImageOps.exif_transpose(opened, in_place=True)  # a copy costs 0.4 GB at 100 megapixels
             opened.load()
@@ -256,8 +273,14 @@ def _decode(path: Path) -> Image.Image:
 
 def _from_16_bit(image: Image.Image, path: Path) -> Pixels:
     """Reduce 16-bit grey levels to 8 bit."""
-    levels = np.asarray(image).astype(np.float64)
-    if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 65535:
+    levels = np.asarray(image)
+    low, high = float(levels.min()), float(levels.max())
+    if not (low >= 0 and high <= 65535):  # NaN is neither
         raise ImageError(f"{path} holds levels outside 0 to 65535; save it as 8-bit PNG.")
-    grey = np.rint(levels / 257).astype(np.uint8)
+    # Floating point images go from 0 to 1 by custom; as 16-bit levels they would all be black.
+    scale = 255.0 if image.mode == "F" and high <= 1 else 1 / 257
+    grey = np.empty(levels.shape, np.uint8)
+    for top in range(0, len(levels), _BAND):  # in parts: a copy in floats takes eight times as much
+        part = levels[top : top + _BAND].astype(np.float64)
+        grey[top : top + _BAND] = np.rint(part * scale)
     return np.repeat(grey[..., None], 3, axis=2)

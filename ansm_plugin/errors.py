@@ -18,31 +18,52 @@ from collections.abc import Iterable
 
 
 class AnsmError(Exception):
-    """Base of all errors that a user of ansm_plugin can mend."""
+    """Base of all errors that a user of ansm_plugin can mend.
+
+    Remedy: read the message; catch this class to catch them all.
+    """
 
 
 class LocalizerError(AnsmError):
-    """The localizer cannot be wrapped, named, tapped or called."""
+    """The localizer cannot be wrapped, named, tapped or called.
+
+    Remedy: check its name or its output; pass spec=LocalizerSpec(...) where it cannot be read off.
+    """
 
 
 class ImageError(AnsmError):
-    """An image, a mask or a tensor of pixels cannot be used."""
+    """An image, a mask or a tensor of pixels cannot be used.
+
+    Remedy: the message names the file; copy it again or save it as 8-bit PNG of one frame.
+    """
 
 
 class WeightsError(AnsmError):
-    """A weights file cannot be read, trusted or matched to a localizer."""
+    """A weights file cannot be read, trusted or matched to a localizer.
+
+    Remedy: copy it again, turn a pickle into safetensors with `ansm convert`, or train it anew.
+    """
 
 
 class ConfigError(AnsmError):
-    """A name is unknown or a value is out of its range."""
+    """A name is unknown, a value is out of its range, or a result cannot be written.
+
+    Remedy: take one of the names that are offered, or another folder.
+    """
 
 
 class TrainingError(AnsmError):
-    """A training stopped before its end; the message names the last good checkpoint."""
+    """A training stopped before its end; the message names the last good checkpoint.
+
+    Remedy: change what the message says, and run the command again; it goes on from there.
+    """
 
 
 class TrainingInterrupted(TrainingError):  # noqa: N818 - it is the user's wish, not an error
-    """A training was told to stop, and wrote a checkpoint first."""
+    """A training was told to stop, and wrote a checkpoint first.
+
+    Remedy: run the same command to go on.
+    """
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:

@@ -1,14 +1,23 @@
-"""Output files that appear whole or not at all."""
+"""Output files that appear whole or not at all, and folders that one run at a time writes to."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
+import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ansm_plugin.errors import ConfigError
+
+LOCK = ".ansm-lock"
+_ASIDE = ".part"  # ending of files that are not whole yet
+# Network file systems without locks; there the file itself is all that there is.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -17,20 +26,32 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
     """
-    name = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
+        with written_aside(path) as aside, aside.open("wb") as stream:
             write(stream)
-        Path(name).chmod(0o644)  # mkstemp is private; results are shared like other files
-        Path(name).replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        if name:
-            Path(name).unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary file beside `path`, which takes its place once it is on the disk.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=_ASIDE)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        _flush(aside)  # a rename may reach the disk before the bytes that it names
+        aside.chmod(0o644)  # mkstemp is private; results are shared like other files
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:
@@ -47,9 +68,134 @@ def make_folder(path: Path) -> Path:
         raise unwritable(path, error) from error
 
 
+@contextlib.contextmanager
+def only_run_in(folder: Path | None) -> Iterator[None]:
+    """Make an output folder this run's own until the end of the block; None is no folder.
+
+    The lock belongs to the process: a killed run leaves its file behind, but not the lock. What
+    such a run had not finished writing is removed. Of the processes of one distributed run only the
+    first holds the lock.
+
+    Raises:
+        ConfigError: another run writes there (it is named), or the folder cannot be written.
+    """
+    if folder is None or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    is_new = not folder.exists()
+    path = make_folder(folder) / LOCK
+    try:
+        handle = _locked(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        for left in folder.rglob(f".*{_ASIDE}"):
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the folder itself may have gone
+            path.unlink(missing_ok=True)
+            if is_new:
+                folder.rmdir()  # fails where there is a result; a refused run leaves nothing
+        os.close(handle)
+
+
 def unwritable(path: Path, error: OSError) -> ConfigError:
     """Return the error for a place that cannot be written."""
     return ConfigError(
         f"cannot write {path}: {error.strerror or error}. Nothing was left half-written; free "
         "space or choose another place."
+    )
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """Return a handle that holds the lock of `path`, with our name in the file."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _take(handle, path)
+            if _is_of(handle, path):
+                return _signed(handle)
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _take(handle: int, path: Path) -> None:
+    """Lock an open file; the system lets go of it when the process ends, however it ends."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _in_use(path) from error
+    except ImportError:  # Windows
+        _refuse_living(path)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _refuse_living(path)
+
+
+def _refuse_living(path: Path) -> None:
+    """Raise ConfigError unless whoever signed the file is known to have ended."""
+    holder = _holder(path)
+    pid, host = holder.get("pid"), holder.get("host")
+    if host == platform.node() and isinstance(pid, int) and not _lives(pid):
+        return
+    if holder:
+        raise _in_use(path)
+
+
+def _lives(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, signal 0 would end the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+def _is_of(handle: int, path: Path) -> bool:
+    """Return whether `path` is still the open file; its last holder may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _signed(handle: int) -> int:
+    os.ftruncate(handle, 0)
+    name = json.dumps({"pid": os.getpid(), "host": platform.node()})
+    os.write(handle, name.encode())
+    return handle
+
+
+def _holder(path: Path) -> dict[str, object]:
+    """Return who signed a lock file; empty where nobody has yet."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _in_use(path: Path) -> ConfigError:
+    holder = _holder(path)
+    who = f"process {holder.get('pid', '?')} on {holder.get('host', 'this computer')}"
+    return ConfigError(
+        f"another run writes to {path.parent}: {who}. Wait for it, choose another folder, or, "
+        f"if it is sure that it has ended, delete {path}."
     )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted
+from ansm_plugin.processes import Processes, interruptible, processes
 from ansm_plugin.weights import read_metadata, write_tensors
 
 
@@ -56,7 +55,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError where a number is out of its range."""
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:  # NaN is not, either
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
         if not 0 <= self.averaging < 1:
             raise ConfigError(f"averaging is {self.averaging}; allowed: 0 to below 1.")
@@ -116,18 +115,20 @@ def fit(
         TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is written.
     """
     accelerator = _accelerator()
+    among = Processes(accelerator.process_index, accelerator.num_processes)
     run = _Run(name, module, config, folder, {**identity, "fit": asdict(config)})
     first = run.resume()
     was_training = module.training
     module.train()
     try:
-        with _interruptible() as interrupted:
+        with interruptible() as interrupted:
             for index in range(first, config.steps):
-                logs = run.advance(index, step, accelerator)
+                logs = run.advance(index, step, accelerator, among)
                 done = index + 1
-                if interrupted.is_set() or done % config.checkpoint_every == 0:
+                is_told = any(among.gather(interrupted.is_set()))  # all stop at the same step
+                if is_told or done % config.checkpoint_every == 0:
                     run.save(done, accelerator)
-                if interrupted.is_set():
+                if is_told:
                     raise TrainingInterrupted(
                         f"{name} was interrupted after step {done} of {config.steps}; the "
                         f"checkpoint is {run.path}. Run the same command to go on."
@@ -138,6 +139,7 @@ def fit(
     finally:
         module.train(was_training)
     run.finish(accelerator)
+    among.wait()  # the checkpoint is there before anyone discards it
 
 
 def training_device() -> torch.device:
@@ -147,6 +149,7 @@ def training_device() -> torch.device:
 
 
 def _accelerator() -> Accelerator:
+    processes()  # joins them first, with patience for the slowest
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
@@ -188,16 +191,19 @@ class _Run:
         self.average = {k: v.clone() for k, v in _floats(module)}
         self.logs: dict[str, float] = {}
 
-    def advance(self, index: int, step: Step, accelerator: Accelerator) -> dict[str, float]:
+    def advance(
+        self, index: int, step: Step, accelerator: Accelerator, among: Processes
+    ) -> dict[str, float]:
         """Do step `index` and return its logs."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
-        shard = Shard(accelerator.process_index, accelerator.num_processes)
+        shard = Shard(among.rank, among.count)
         device = accelerator.device.type
         half = torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16")
         # Dropout draws from the global generators, and should differ between processes.
         with seeded(generator.initial_seed() + (shard.rank << 40)), half:
             loss, logs = step(generator, shard)
-        self._require_finite("loss", float(loss.detach()), index)
+        shown = sum(among.gather(float(loss.detach()))) / among.count
+        self._require_finite("loss", shown, index)
         self.optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         if shard.count > 1:
@@ -209,7 +215,7 @@ class _Run:
             group["lr"] = self.config.learning_rate * _schedule(index, self.config)
         self.optimiser.step()
         self._track(index)
-        self.logs = {"loss": float(loss.detach()), "gradient": norm, **logs}
+        self.logs = {"loss": shown, "gradient": norm, **logs}
         return self.logs
 
     def _track(self, index: int) -> None:
@@ -282,19 +288,3 @@ def _schedule(index: int, config: FitConfig) -> float:
     """Return the share of the peak learning rate at step `index`, in (0, 1]."""
     warm = min(1.0, (index + 1) / max(1, config.warmup))
     return warm * 0.5 * (1 + math.cos(math.pi * index / config.steps))
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that a step is finished before a checkpoint."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals belong to the main thread
-        return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, lambda *_: event.set()) for kind in kinds}
-    try:
-        yield event
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ansm_plugin.ansm import ANSM, Architecture, architecture
-from ansm_plugin.errors import ConfigError, WeightsError
+from ansm_plugin.ansm import ANSM, architecture
+from ansm_plugin.errors import WeightsError
+from ansm_plugin.files import written_aside
 from ansm_plugin.localizer import LocalizerSpec, fingerprint
+from ansm_plugin.metadata import in_order, read_architecture, read_json
+from ansm_plugin.text import one_line
 
 FORMAT = "ansm"
 FORMAT_VERSION = 1
@@ -92,7 +94,7 @@ def load_ansm(path: str | Path, *, into: str | nn.Module | None = None) -> ANSM:
         WeightsError: a pickle, a truncated or foreign file, a newer format, another architecture.
     """
     metadata = read_ansm_metadata(path)
-    held = _architecture(metadata, path)
+    held = read_architecture(metadata, path)
     if isinstance(into, nn.Module) and not isinstance(into, ANSM):
         raise WeightsError(
             f"{path} holds an ANSM; it cannot be loaded into a {type(into).__name__}. Load your "
@@ -104,8 +106,12 @@ def load_ansm(path: str | Path, *, into: str | nn.Module | None = None) -> ANSM:
             f"{path} holds the architecture {held}; asked for was {wanted}. "
             "Leave out ansm= to take what the file says."
         )
+    tensors = read_tensors(path)
+    if not isinstance(into, ANSM):
+        with torch.device("meta"):  # a file whose tensors do not fit costs no memory
+            _require_fit(ANSM(held), tensors, str(path))
     ansm = into if isinstance(into, ANSM) else ANSM(held)
-    load_strictly(ansm, load_file(str(path)), str(path))
+    load_strictly(ansm, tensors, str(path))
     return ansm.eval()
 
 
@@ -113,28 +119,34 @@ def read_ansm_metadata(path: str | Path) -> dict[str, str]:
     """Return the metadata strings of an ANSM file after checking its format and version."""
     metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
+        given = one_line(metadata.get("format"), most=40)
         raise WeightsError(
             f"{path} is a safetensors file, but not one of an ANSM (format "
-            f"{metadata.get('format')!r}, expected {FORMAT!r}). Localizer weights go behind the "
+            f"{given!r}, expected {FORMAT!r}). Localizer weights go behind the "
             "localizer's name: NAME@weights.safetensors."
         )
     version = metadata.get("format_version", "")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+    if not (version.isascii() and version.isdigit() and len(version) < 9) or not (
+        1 <= int(version) <= FORMAT_VERSION
+    ):
         raise WeightsError(
-            f"{path} has format version {version!r}; this release reads up to {FORMAT_VERSION}. "
-            "Upgrade ansm_plugin."
+            f"{path} has format version {one_line(version, most=20)!r}; this release reads up to "
+            f"{FORMAT_VERSION}. Upgrade ansm_plugin."
         )
     return metadata
 
 
 def warn_if_foreign(path: str | Path, localizer: nn.Module) -> None:
     """Warn when the ANSM in `path` was trained for another localizer, naming both."""
-    trained_for = json.loads(read_ansm_metadata(path).get("localizer", "{}"))
-    expected = trained_for.get("sha256")
+    trained_for = read_json(read_ansm_metadata(path), "localizer", path)
+    if not isinstance(trained_for, dict):
+        raise WeightsError(f"{path} does not say which localizer it was trained for.")
+    expected = str(trained_for.get("sha256") or "")
     given = fingerprint(localizer)
     if expected and expected != given:
+        known = one_line(trained_for.get("class"))
         warnings.warn(
-            f"{path} was trained for {trained_for.get('class')} with state {expected[:12]}; the "
+            f"{path} was trained for {known} with state {one_line(expected[:12])}; the "
             f"localizer given is {type(localizer).__name__} with state {given[:12]}. "
             "The defence may not work: train an ANSM for this localizer.",
             stacklevel=3,
@@ -142,7 +154,24 @@ def warn_if_foreign(path: str | Path, localizer: nn.Module) -> None:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `module`, or raise WeightsError that counts and names what differs."""
+    """Load `state` into `module`.
+
+    Raises:
+        WeightsError: names or shapes differ (they are counted and named), or a parameter holds NaN
+            or infinite values.
+    """
+    _require_fit(module, state, source)
+    learned = [name for name, _ in module.named_parameters() if name in state]
+    # Buffers may be infinite on purpose, as in masks of attention.
+    if broken := [k for k in learned if not bool(torch.isfinite(state[k].float()).all())]:
+        raise WeightsError(
+            f"{source} holds NaN or infinite values in {len(broken)} tensors {broken[:3]}: it is "
+            "damaged, or its training diverged. Copy it again or train it again."
+        )
+    module.load_state_dict(dict(state))
+
+
+def _require_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     own = module.state_dict()
     missing = sorted(own.keys() - state.keys())
     foreign = sorted(state.keys() - own.keys())
@@ -153,18 +182,18 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
             f"{missing[:3]}, {len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape "
             f"{sorted(shapes)[:3]}."
         )
-    module.load_state_dict(dict(state))
 
 
 def load_localizer_weights(localizer: nn.Module, path: str | Path) -> None:
     """Load a safetensors file into a localizer, strictly; fp16 is widened to the model's dtype."""
     read_metadata(path)
-    load_strictly(localizer, load_file(str(path)), str(path))
+    load_strictly(localizer, read_tensors(path), str(path))
 
 
 def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file, which names it as the parent of a later stage."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_tensors(
@@ -172,30 +201,28 @@ def write_tensors(
 ) -> Path:
     """Write tensors as safetensors through a temporary file that replaces `path` at the end."""
     target = Path(path)
-    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    if "__metadata__" in tensors:  # safetensors would write a file that it cannot read
+        raise WeightsError(f"cannot write {target}: no tensor can be named __metadata__.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-    except OSError as error:
-        raise WeightsError(_unwritable(target, error)) from error
-    try:
-        save_file(plain, name, metadata=dict(metadata))
-        Path(name).chmod(0o644)  # mkstemp is private; weights are shared like other files
-        Path(name).replace(target)
+        plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        content = in_order(save(plain, metadata=dict(metadata)))
+        with written_aside(target) as aside:
+            aside.write_bytes(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(_unwritable(target, error)) from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+    except (RuntimeError, TypeError, ValueError) as error:  # sparse, on no device, without memory
+        raise WeightsError(
+            f"cannot write {target}: safetensors has no form for {error}."
+        ) from error
     return target
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return the metadata of a safetensors file, or raise WeightsError that says what it is."""
     file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"there is no weights file {file}; check the path.")
     try:
+        if not file.is_file():
+            raise WeightsError(f"there is no weights file {file}; check the path.")
         with safe_open(str(file), framework="pt") as handle:
             return dict(handle.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
@@ -221,18 +248,29 @@ def tensor_names(path: str | Path) -> set[str]:
         return set(handle.keys())
 
 
-def _architecture(metadata: Mapping[str, str], path: str | Path) -> Architecture:
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Read as a whole first: to cut a file that is mapped into memory short kills the process.
+
+    Raises:
+        WeightsError: the file cannot be read as safetensors.
+    """
     try:
-        fields: dict[str, Any] = json.loads(metadata["architecture"])
-        lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
-        return Architecture(**{**fields, **lists})
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
-        raise WeightsError(f"{path} does not say which ANSM it holds: {error}") from error
+        return dict(load(Path(path).read_bytes()))
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as safetensors ({error}); it is truncated or another kind of "
+            "file. Copy it again or train it again."
+        ) from error
 
 
 def _looks_pickled(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(4)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except OSError:
+        return False
     return head[:1] == b"\x80" or head == b"PK\x03\x04"  # pickle protocol 2 up, or torch's zip
 
 

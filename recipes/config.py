@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tomllib
 import types
 import typing
@@ -35,7 +36,7 @@ def load_config(kind: type[C], path: Path) -> C:
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of the file, of text, of TOML
         raise ConfigError(f"cannot read config {path}: {error}") from error
     return from_table(kind, table, str(path))
 
@@ -49,7 +50,7 @@ def from_table(kind: type[C], table: dict[str, Any], where: str) -> C:
     values = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in table.items()}
     try:
         return kind(**values)
-    except TypeError as error:
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -63,7 +64,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where} is {value!r}; it must be a list.")
-        return tuple(value)
+        inner = typing.get_args(hint)
+        each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        if len(each) != len(value):
+            raise ConfigError(f"{where} has {len(value)} entries; it must have {len(each)}.")
+        return tuple(_convert(h, v, where) for h, v in zip(each, value, strict=True))
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
             raise ConfigError(unknown_name(f"value of {where}", str(value), typing.get_args(hint)))
@@ -72,9 +77,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, str):
             raise ConfigError(f"{where} is {value!r}; it must be a path.")
         return Path(value)
-    if hint is float and isinstance(value, int):
-        return float(value)
-    if isinstance(hint, type) and not isinstance(value, hint):
+    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+        return float(value)  # NaN is not below anything
+    # For Python true is a 1, and NaN a float; here neither is a number.
+    if isinstance(hint, type) and (type(value) is not hint or hint is float):
         raise ConfigError(f"{where} is {value!r}; it must be of type {hint.__name__}.")
     return value
 

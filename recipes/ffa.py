@@ -7,20 +7,22 @@ The localizer's features of the suppressed attacked image are drawn to those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
+from ansm_plugin.attacks import Forward
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.losses import channelwise_kl, l2cos
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
-from ansm_plugin.taps import taps
-from ansm_plugin.training import FitConfig, Report, Shard, StepOutput, seeded, silent
+from ansm_plugin.taps import parse_tap, taps
+from ansm_plugin.training import FitConfig, Report, Shard, Step, StepOutput, seeded, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +77,77 @@ def run_stage(
     place: Workplace, ffa: Ffa, output: Path, *, recipe: dict[str, Any], report: Report = silent
 ) -> Path:
     """Align features at a prepared workplace; write `output/ffa.safetensors`."""
+    step = make_step(place, ffa)
+    return train_stage("ffa", place, step, ffa.fit, output, recipe=recipe, report=report)
+
+
+def make_step(place: Workplace, ffa: Ffa) -> Step:
+    """Return the step of stage 1 at a prepared workplace.
+
+    Raises:
+        ConfigError: neither the choices nor the localizer's spec name taps.
+    """
     names = ffa.taps or place.spec.taps
     if not names:
         raise ConfigError(
             f"{type(place.defended.localizer).__name__} has no known taps; name the stages to "
             "align: taps = ['module.path', ...]."
         )
-    forward = place.forward(ffa.fit.precision)
+    features = Features(place.defended.localizer, names, place.forward(ffa.fit.precision))
 
     def step(generator: torch.Generator, shard: Shard) -> StepOutput:
         originals, _, attacked = place.pairs.draw(ffa.fit.batch_size, generator, shard)
-        with torch.no_grad(), taps(place.defended.localizer, names) as clean:
-            forward(originals)
+        # Not kept from epoch to epoch: few crops are drawn twice, and they take up to gigabytes.
+        with torch.no_grad():
+            clean = features(originals)
         suppressed = place.suppress(attacked)
-        with taps(place.defended.localizer, names) as processed:
-            forward(suppressed.images)
-        loss = align(ffa, [processed[n] for n in names], [clean[n] for n in names])
+        loss = align(ffa, features(suppressed.images), clean)
         return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
 
-    return train_stage("ffa", place, step, ffa.fit, output, recipe=recipe, report=report)
+    return step
+
+
+class Features:
+    """Run a localizer as far as its taps need, and return what they collect.
+
+    The first pass goes to the end and counts the calls of tapped modules; the following ones stop
+    behind the last of these calls, because no loss looks at what comes after.
+
+    Args:
+        localizer: holds the tapped modules.
+        names: taps, as in `taps`.
+        forward: runs the localizer on pixels `(B, 3, H, W)` in [0, 1].
+    """
+
+    def __init__(self, localizer: nn.Module, names: Sequence[str], forward: Forward) -> None:
+        self._localizer, self._names, self._forward = localizer, names, forward
+        modules = dict(localizer.named_modules())
+        # `taps` refuses names of modules that do not exist.
+        paths = dict.fromkeys(parse_tap(name).path for name in names)
+        self._tapped = [modules[path] for path in paths if path in modules]
+        self._needed = 0  # calls of tapped modules in a whole pass; 0: not known yet
+
+    def __call__(self, pixels: Tensor) -> list[Tensor]:
+        """Return `(B, C, N)` for each tap."""
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == self._needed:
+                raise _Enough
+
+        with taps(self._localizer, self._names) as found, ExitStack() as hooks:
+            for module in self._tapped:  # behind the taps, so that these have their feature
+                hooks.callback(module.register_forward_hook(count).remove)
+            with suppress(_Enough):
+                self._forward(pixels)
+        self._needed = calls
+        return [found[name] for name in self._names]
+
+
+class _Enough(Exception):  # noqa: N818 - it stops a pass, it is no error
+    """Every tap has its feature."""
 
 
 def align(ffa: Ffa, processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:

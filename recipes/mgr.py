@@ -19,7 +19,7 @@ from ansm_plugin.errors import ConfigError
 from ansm_plugin.losses import dual_mask
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
-from ansm_plugin.training import FitConfig, Report, Shard, StepOutput, silent
+from ansm_plugin.training import FitConfig, Report, Shard, Step, StepOutput, silent
 from ansm_plugin.weights import load_ansm, sha256_of
 
 
@@ -57,6 +57,7 @@ class MgrRecipe(Stage):
 
 
 RECIPE = MgrRecipe
+_BATCH = 64  # images at once where no gradient is needed
 
 
 def run(recipe: MgrRecipe, output: Path, report: Report = silent) -> Path:
@@ -87,32 +88,49 @@ def run_stage(
     report: Report = silent,
 ) -> Path:
     """Refine by masks at a prepared workplace; write `output/mgr.safetensors`."""
-    forward = place.forward(mgr.fit.precision)
+    return train_stage(
+        "mgr",
+        place,
+        make_step(place, mgr),
+        mgr.fit,
+        output,
+        recipe=recipe,
+        parent=parent,
+        report=report,
+    )
+
+
+def make_step(place: Workplace, mgr: Mgr) -> Step:
+    """Return the step of stage 2 at a prepared workplace."""
+    forward, pairs = place.forward(mgr.fit.precision), place.pairs
+    if mgr.target == "localizer":  # they change as little as the localizer does: made once
+        pairs = pairs._replace(masks=clean_masks(forward, pairs.originals))
 
     def step(generator: torch.Generator, shard: Shard) -> StepOutput:
         half = max(shard.count, mgr.fit.batch_size // 2)
-        originals, masks, attacked = place.pairs.draw(half, generator, shard)
-        targets = masks if mgr.target == "ground_truth" else clean_masks(forward, originals)
-        both = torch.cat([attacked, originals])
+        originals, targets, attacked = pairs.draw(half, generator, Shard(0, 1))
         if float(torch.rand((), generator=generator)) < mgr.channel:
-            both = channel(both, generator)
-        suppressed = place.suppress(both)
+            # Drawn for the whole batch, so that it is the same for any number of processes.
+            attacked, originals = channel(torch.cat([attacked, originals]), generator).chunk(2)
+        suppressed = place.suppress(torch.cat([shard.of(attacked), shard.of(originals)]))
         attacked_logits, original_logits = forward(suppressed.images).chunk(2)
         loss = dual_mask(
             attacked_logits,
             original_logits,
-            targets,
+            shard.of(targets),
             original_weight=mgr.original_weight,
             bce_weight=mgr.bce_weight,
         )
         return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
 
-    return train_stage(
-        "mgr", place, step, mgr.fit, output, recipe=recipe, parent=parent, report=report
-    )
+    return step
 
 
 def clean_masks(forward: Forward, originals: Tensor) -> Tensor:
-    """Return the localizer's own masks of original images, `(B, 1, H, W)` in {0, 1}."""
+    """Return the localizer's own masks of original images.
+
+    Shape: `(N, 3, H, W)` uint8 -> `(N, 1, H, W)` uint8 in {0, 1}.
+    """
     with torch.no_grad():
-        return (forward(originals) > 0).float()
+        parts = [forward(part.float().div(255)) > 0 for part in torch.split(originals, _BATCH)]
+    return torch.cat(parts).to(torch.uint8)

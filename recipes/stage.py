@@ -18,6 +18,7 @@ from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
 from ansm_plugin.localizer import LocalizerSpec, fingerprint, mask_forward
+from ansm_plugin.processes import processes
 from ansm_plugin.training import (
     FitConfig,
     Report,
@@ -93,6 +94,7 @@ def prepare(stage: Stage, ansm: ANSM, output: Path, report: Report = silent) -> 
         folder=output / "attacked",
         identity={"localizer": fingerprint(localizer), "data": asdict(stage.data)},
         report=report,
+        among=processes(),
     )
     return Workplace(defended, Pairs(crops.images, crops.masks, attacked), stage)
 
@@ -169,9 +171,13 @@ def train_stage(
         metrics=last,
         parent=parent,
     )
-    path = save_ansm(place.ansm, output / f"{name}.safetensors", provenance)
-    discard_checkpoint(output, name)
-    return path
+
+    def keep() -> Path:
+        path = save_ansm(place.ansm, output / f"{name}.safetensors", provenance)
+        discard_checkpoint(output, name)
+        return path
+
+    return processes().once(keep)
 
 
 def is_finished(path: Path, place: Workplace, recipe: dict[str, Any]) -> bool:

@@ -17,8 +17,9 @@ from ansm_plugin.ansm import (
     architecture,
     saturated_share,
 )
-from ansm_plugin.backbones.reference import build_architecture
+from ansm_plugin.backbones.reference import build_architecture, packaged_ansm
 from ansm_plugin.errors import ConfigError, ImageError
+from ansm_plugin.weights import load_ansm
 
 THIN = Architecture(unshuffle=2, widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 
@@ -30,8 +31,34 @@ def trained(arch: Architecture = THIN, scale: float = 5.0) -> ANSM:
     return ansm
 
 
-def test_there_are_three_presets() -> None:
-    assert set(PRESETS) == {"small", "base", "hgd"}
+def plain(ansm: ANSM, images: Tensor) -> Tensor:
+    """Return what the module stands for, one operation after the other, nothing in place."""
+    trunk, r = ansm.trunk, ansm.architecture.unshuffle
+    x = functional.pixel_unshuffle(images - 0.5, r)
+    skips = []
+    for stage in trunk.down:
+        x = plain_stage(stage, x)
+        skips.append(x)
+    for level in reversed(range(len(trunk.up))):
+        doubled = functional.interpolate(trunk.lateral[level](x), scale_factor=2.0, mode="nearest")
+        x = plain_stage(trunk.up[level], doubled + skips[level])
+    raw = functional.pixel_shuffle(trunk.head(x), r)
+    return ansm.architecture.bound_255 / 255 * torch.tanh(raw)
+
+
+def plain_stage(stage: nn.Module, x: Tensor) -> Tensor:
+    """Run a stage with weights in the ordinary layout and without writing into its maps."""
+    for layer in stage.children():
+        if isinstance(layer, nn.Conv2d):
+            weight = layer.weight.contiguous()
+            x = functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding)
+        else:
+            x = torch.relu(x) if isinstance(layer, nn.ReLU) else layer(x)
+    return x
+
+
+def test_there_are_four_presets() -> None:
+    assert set(PRESETS) == {"tiny", "small", "base", "hgd"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -83,10 +110,69 @@ def test_autocast_leaves_the_perturbation_in_fp32() -> None:
         assert trained()(torch.rand(1, 3, 8, 8)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_quick_path_equals_a_plain_one(name: str) -> None:
+    ansm = ANSM(name).eval()
+    nn.init.normal_(ansm.trunk.head.weight, std=0.2)
+    images = torch.rand(2, 3, 48, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ansm(images), plain(ansm, images), rtol=0, atol=2e-6)
+
+
+def test_the_quick_path_of_the_packaged_weights_equals_a_plain_one() -> None:
+    ansm, images = load_ansm(packaged_ansm()), torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = plain(ansm, images)
+        assert expected.abs().max() > 1 / 255
+        for given in (images, images.to(memory_format=torch.channels_last)):
+            torch.testing.assert_close(ansm(given), expected, rtol=0, atol=2e-6)
+
+
+def test_gradients_of_the_quick_path_equal_those_of_a_plain_one() -> None:
+    ansm = trained()
+    grads = []
+    for forward in (ansm, lambda images: plain(ansm, images)):
+        images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        loss = forward(images.requires_grad_()).square().sum()
+        grads.append(torch.autograd.grad(loss, [images, *ansm.parameters()]))
+    for quick, slow in zip(*grads, strict=True):
+        torch.testing.assert_close(quick, slow, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_are_kept_as_the_convolutions_want_them() -> None:
+    """In another layout every forward pass would copy them first."""
+    weights = [p for p in ANSM("small").parameters() if p.ndim == 4]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+
+
+def test_bf16_inside_stays_bounded_and_close() -> None:
+    ansm, images = load_ansm(packaged_ansm()), torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        exact = ansm(images)
+        ansm.precision = "bf16"
+        found = ansm(images)
+    assert found.dtype == torch.float32
+    assert found.abs().max() <= ansm.bound
+    difference = (found - exact).abs() * 255
+    assert 0 < difference.mean() < 0.2
+    assert difference.max() < 4
+
+
+def test_bf16_inside_leaves_a_fresh_module_exactly_zero() -> None:
+    with torch.no_grad():
+        assert not ANSM("small", precision="bf16")(torch.rand(1, 3, 16, 16)).any()
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="allowed: fp32, bf16"):
+        ANSM(THIN, precision="fp16")  # type: ignore[arg-type]
+
+
 def test_repr_says_untrained_until_it_is_trained() -> None:
     assert "untrained: identity" in repr(ANSM(THIN))
     assert "untrained" not in repr(trained())
     assert "16/255" in repr(trained())
+    assert "bf16" in repr(ANSM(THIN, precision="bf16"))
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 4, 8, 8)])
@@ -138,7 +224,7 @@ def gmac(build: object) -> float:
     return float(counter.get_total_flops()) / 2e9
 
 
-@pytest.mark.parametrize(("name", "limit"), [("small", 0.2), ("base", 0.6)])
+@pytest.mark.parametrize(("name", "limit"), [("tiny", 0.12), ("small", 0.2), ("base", 0.6)])
 def test_presets_keep_their_cost_limits(name: str, limit: float) -> None:
     yardstick = gmac(lambda: build_architecture("smp:Unet?encoder_name=resnet34"))
     assert gmac(lambda: ANSM(name)) <= limit * yardstick

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ansm_plugin import attacked
 from ansm_plugin.attacked import AttackMixture, attacked_crops
-from ansm_plugin.errors import ConfigError
+from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.forgeries import Forgeries
+from ansm_plugin.processes import Processes
+from ansm_plugin.weights import read_metadata, write_tensors
 
 MIXTURE = AttackMixture(steps=2, precision="fp32")
 SHARD = 4
@@ -106,6 +110,52 @@ def test_another_identity_makes_them_anew(tmp_path: Path, change: dict[str, Any]
     again = make(tmp_path, busy, **change)
     assert busy.calls > 0
     assert torch.equal(again, make(tmp_path / "fresh", **change))
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage", [_flip, lambda p: p.write_bytes(p.read_bytes()[:50]), lambda p: p.write_bytes(b"")]
+)
+def test_a_damaged_shard_is_named_and_made_again(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    first = make(tmp_path)
+    damage(tmp_path / "attacked-00001.safetensors")
+    kept = tmp_path / "attacked-00000.safetensors"
+    time = kept.stat().st_mtime_ns
+    with pytest.warns(UserWarning, match=r"attacked-00001\.safetensors is damaged.* made\s+again"):
+        assert torch.equal(make(tmp_path), first)
+    assert kept.stat().st_mtime_ns == time
+    idle = Brightness()
+    assert torch.equal(make(tmp_path, idle), first)
+    assert idle.calls == 0
+
+
+def test_shards_of_version_0_1_without_a_checksum_are_taken(tmp_path: Path) -> None:
+    first, idle = make(tmp_path), Brightness()
+    for path in tmp_path.iterdir():
+        write_tensors(load_file(path), path, {"key": read_metadata(path)["key"]})
+    assert torch.equal(make(tmp_path, idle), first)
+    assert idle.calls == 0
+
+
+def test_each_process_makes_its_shards_and_needs_those_of_others(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"attacked-00000.*All processes\s+need one output"):
+        make(tmp_path, among=Apart(1, 2))
+    assert [p.name for p in tmp_path.iterdir()] == ["attacked-00001.safetensors"]
+    assert torch.equal(make(tmp_path, among=Apart(0, 2)), make(tmp_path / "alone"))
+
+
+class Apart(Processes):
+    """A process whose fellows never wait."""
+
+    def wait(self) -> None:
+        """Return at once."""
 
 
 def test_progress_is_reported_in_images(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ HEAVY = (
 LAYERS = [
     ("errors",),
     ("registry", "files", "plugins", "options", "processes", "text"),
-    ("localizer", "ansm", "forgeries"),
+    ("localizer", "ansm", "metadata", "forgeries"),
     ("taps", "losses", "attacks", "augment", "photographs"),
     ("defended", "data"),
     (
@@ -41,6 +41,7 @@ LAYERS = [
         "anti_forensics",
         "attacked",
         "convert",
+        "lists",
         "localize",
         "samples",
         "pictures",

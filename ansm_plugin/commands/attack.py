@@ -15,6 +15,8 @@ from ansm_plugin.commands.progress import progress
 from ansm_plugin.defended import unwrap, wrap_with_ansm
 from ansm_plugin.files import make_folder, write_whole
 from ansm_plugin.localizer import mask_forward
+from ansm_plugin.processes import processes
+from ansm_plugin.text import say
 from ansm_plugin.weights import identify
 
 
@@ -39,6 +41,7 @@ def run(
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
+    among = processes()
     plan = AttackPlan(attacks=attacks, eps_255=eps, steps=steps, seed=seed)
     if json is not None:
         make_folder(json.parent)
@@ -54,8 +57,11 @@ def run(
             localizer=identify(wrapped.localizer, spec),
             force=force,
             report=report,
+            among=among,
         )
     unwrap(wrapped)
+    if not among.is_first:
+        return
     for key in made.idle():
         warnings.warn(
             f"{key} took no F1: its images are as good as the originals. Is the localizer right "
@@ -63,9 +69,9 @@ def run(
             stacklevel=2,
         )
     if made.skipped:
-        print(f"left out {len(made.skipped)} images without forged pixels")
-    print(f"wrote {len(made.records)} attacked images to {output}; see {output / MANIFEST}")
+        say(f"left out {len(made.skipped)} images without forged pixels")
+    say(f"wrote {len(made.records)} attacked images to {output}; see {output / MANIFEST}")
     if json is not None:
         fields = {"command": command_line, "files": made.records, "skipped": made.skipped}
         text = json_format.dumps(fields, indent=2) + "\n"
-        print(f"wrote {write_whole(json, lambda stream: stream.write(text.encode()))}")
+        say(f"wrote {write_whole(json, lambda stream: stream.write(text.encode()))}")

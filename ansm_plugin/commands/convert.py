@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansm_plugin.convert import convert_checkpoint
+from ansm_plugin.text import one_line, say
 
 
 def run(*, source: Path, target: Path, force: bool) -> None:
     """Convert and say what was kept and dropped."""
     done = convert_checkpoint(source, target, force=force)
     where = " > ".join(done.place) or "the file itself"
-    print(f"read     {source}, tensors of {where}")
-    print(f"kept     {_counted(done.kept, 'tensors')}")
+    say(f"read     {source}, tensors of {where}")
+    say(f"kept     {_counted(done.kept, 'tensors')}")
     if done.prefix:
-        print(f"stripped {done.prefix!r} from the start of every name")
+        say(f"stripped {done.prefix!r} from the start of every name")
     if done.dropped:
-        print(f"dropped  {_counted(done.dropped, 'values without a tensor')}")
+        say(f"dropped  {_counted(done.dropped, 'values without a tensor')}")
     if done.beside:
-        print(f"dropped  {_counted(done.beside, 'entries beside the model')}")
-    print(f"wrote    {target}")
+        say(f"dropped  {_counted(done.beside, 'entries beside the model')}")
+    say(f"wrote    {target}")
 
 
 def _counted(names: Sequence[str], what: str) -> str:
     """Return "6 tensors: a, b, c, d, ..."."""
-    return f"{len(names)} {what}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+    return (
+        f"{len(names)} {what}: {one_line(', '.join(names[:4]))}{', ...' if len(names) > 4 else ''}"
+    )

@@ -9,6 +9,7 @@ from rich.console import Console
 from ansm_plugin.commands.progress import progress
 from ansm_plugin.demo import demonstrate
 from ansm_plugin.evaluation import print_table, write_json
+from ansm_plugin.text import say
 
 
 def run(*, output: Path, images: int, json: Path | None, command_line: str) -> None:
@@ -16,6 +17,6 @@ def run(*, output: Path, images: int, json: Path | None, command_line: str) -> N
     with progress(Console(stderr=True)) as report:
         evaluation = demonstrate(images, output, command_line=command_line, report=report)
     print_table(evaluation, Console())
-    print(f"wrote {output / 'demo.json'}, {output / 'summary.png'} and {output / 'panels'}")
+    say(f"wrote {output / 'demo.json'}, {output / 'summary.png'} and {output / 'panels'}")
     if json is not None:
-        print(f"wrote {write_json(evaluation, json)}")
+        say(f"wrote {write_json(evaluation, json)}")

@@ -11,6 +11,7 @@ from typing import cast
 
 from rich.console import Console
 
+from ansm_plugin.ansm import Precision
 from ansm_plugin.bench import (
     VALIDATION,
     baseline_names,
@@ -35,6 +36,7 @@ from ansm_plugin.files import make_folder
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.pictures import save_pictures
 from ansm_plugin.processes import processes
+from ansm_plugin.text import say
 
 RESULT, RECORDS, REPORT = "evaluation.json", "records.jsonl", "report.html"
 
@@ -50,7 +52,8 @@ class Effort:
     adaptive: tuple[str, ...]
     count: int | None
     baselines: tuple[str, ...]
-    precision: str
+    precision: Precision
+    attack_precision: Precision
 
 
 FULL = Effort(
@@ -62,6 +65,7 @@ FULL = Effort(
     count=None,
     baselines=("cheap",),
     precision="fp32",
+    attack_precision="bf16",
 )
 QUICK = Effort(
     threats=("T0", "T1", "T4"),
@@ -72,6 +76,7 @@ QUICK = Effort(
     count=16,
     baselines=("jpeg",),
     precision="bf16",
+    attack_precision="bf16",
 )
 
 
@@ -90,6 +95,7 @@ def run(
     white_box_attacks: tuple[str, ...] | None,
     white_box_steps: int | None,
     adaptive: tuple[str, ...] | None,
+    precision: Precision | None,
     surrogate: list[str],
     baselines: tuple[str, ...] | None,
     seed: int,
@@ -115,7 +121,8 @@ def run(
         white_box_steps=effort.white_box_steps if white_box_steps is None else white_box_steps,
         white_box_eps_255=effort.white_box_eps,
         adaptive=effort.adaptive if adaptive is None else adaptive,
-        precision="bf16" if effort.precision == "bf16" else "fp32",
+        precision=effort.precision,
+        attack_precision=precision or effort.attack_precision,
         seed=seed,
     )
     names = baseline_names(baselines or effort.baselines)
@@ -136,7 +143,7 @@ def run(
             ansm=str(ansm or ""),
             command=command_line,
             baselines={label: baseline(bare) for label, baseline in others.items()},
-            surrogates=surrogates(surrogate, config.precision, defended),
+            surrogates=surrogates(surrogate, config.attack_precision, defended),
             records=output / RECORDS if output else None,
             report=report,
             among=among,
@@ -148,11 +155,11 @@ def run(
     # A log has room for names in one line; a terminal has the room that it has.
     print_table(evaluation, Console(width=None if sys.stdout.isatty() else 120))
     if json is not None:
-        print(f"wrote {write_json(evaluation, json)}")
+        say(f"wrote {write_json(evaluation, json)}")
     if output is not None:
         pictures = save_pictures(defended, material.scored, evaluation, config, output)
         write_report(evaluation, pictures, output)
-        print(f"wrote {output / REPORT}, {output / RESULT} and {len(pictures)} pictures")
+        say(f"wrote {output / REPORT}, {output / RESULT} and {len(pictures)} pictures")
 
 
 def prepare_folders(output: Path | None, json: Path | None, *, force: bool) -> None:

@@ -9,16 +9,22 @@ from typing import Any
 
 from safetensors import safe_open
 
+from ansm_plugin.errors import WeightsError
 from ansm_plugin.files import write_whole
+from ansm_plugin.metadata import read_json
+from ansm_plugin.text import one_line
 from ansm_plugin.weights import FORMAT, load_ansm, read_ansm_metadata, read_metadata, sha256_of
 
 
 def run(*, file: Path, json: Path | None) -> None:
     """Print what is known of `file`; also as JSON where asked."""
     facts = describe_file(file)
-    print("\n".join(_lines(facts)))
-    if json is not None:
-        write_json(facts, json)
+    try:
+        print("\n".join(_lines(facts)))
+        if json is not None:
+            write_json(facts, json)
+    except RecursionError as error:
+        raise WeightsError(f"the metadata of {file} is nested beyond all measure.") from error
 
 
 def describe_file(file: Path) -> dict[str, Any]:
@@ -32,7 +38,7 @@ def describe_file(file: Path) -> dict[str, Any]:
     common = {"file": str(file), "sha256": sha256_of(file), **_sizes(file)}
     if kind == FORMAT:
         return {"kind": "ANSM", **common, **_ansm_facts(file)}
-    known = "localizer" if kind in ("localizer", "") else f"unknown format {kind!r}"
+    known = "localizer" if kind in ("localizer", "") else f"unknown format {one_line(kind)!r}"
     return {"kind": known, **common, **{k: v for k, v in metadata.items() if k != "format"}}
 
 
@@ -47,7 +53,7 @@ def _ansm_facts(file: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"untrained": load_ansm(file).is_identity}
     facts["stage"] = metadata.get("stage", "")
     for key in ("architecture", "localizer", "normalisation", "metrics", "parent", "recipe"):
-        facts[key] = json_format.loads(metadata.get(key, '""'))
+        facts[key] = read_json({key: metadata.get(key, '""')}, key, file)
     return {**facts, "format_version": metadata["format_version"]}
 
 
@@ -62,9 +68,9 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     lines = []
     for key, value in facts.items():
         if isinstance(value, dict) and value:
-            lines += [f"{indent}{key}", *_lines(value, indent + "  ")]
+            lines += [f"{indent}{one_line(key)}", *_lines(value, indent + "  ")]
         elif value not in ("", None, {}):
-            lines.append(f"{indent}{key:<16} {_text(value)}")
+            lines.append(f"{indent}{one_line(key):<16} {_text(value)}")
     return lines
 
 
@@ -72,5 +78,7 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        return one_line(", ".join(map(_text, value)))
+    return (
+        f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else one_line(value)
+    )

@@ -16,6 +16,7 @@ from ansm_plugin.errors import AnsmError, ConfigError, ImageError
 from ansm_plugin.files import make_folder
 from ansm_plugin.localize import OVERLAP, localize_image, overlay, save_png
 from ansm_plugin.localizer import LocalizerSpec, describe
+from ansm_plugin.text import one_line, say
 
 
 def run(
@@ -43,9 +44,10 @@ def run(
         for done, file in enumerate(files, start=1):
             try:
                 share = localize_file(file, output, model, spec, tile=tile)
-                print(f"{file}: {share:.1%} tampered -> {mask_path(file, output)}", flush=True)
+                target = one_line(mask_path(file, output))
+                say(f"{one_line(file)}: {share:.1%} tampered -> {target}")
             except (AnsmError, OSError, MemoryError) as error:
-                failures.append(f"{file}: {error or type(error).__name__}")
+                failures.append(f"{one_line(file)}: {error or type(error).__name__}")
             if len(files) > 1:
                 report("photographs", done, len(files), {})
     if failures:

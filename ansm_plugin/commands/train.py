@@ -14,9 +14,11 @@ from rich.console import Console
 
 from ansm_plugin.commands.progress import progress
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.files import make_folder
+from ansm_plugin.files import only_run_in
+from ansm_plugin.processes import processes
 from ansm_plugin.recipes.config import load_config
 from ansm_plugin.registry import recipe_module, recipe_names
+from ansm_plugin.text import say
 from ansm_plugin.training import Report
 
 # Short option -> the config field that it sets, wherever the recipe has one.
@@ -71,11 +73,12 @@ def run(arguments: Sequence[str]) -> None:
     name = arguments[0]
     recipe = cast(Recipe, recipe_module(name))
     config, output = read_options(recipe.RECIPE, name, arguments[1:])
-    make_folder(output)
     console = Console(stderr=True)
-    with progress(console) as report:
+    with only_run_in(output), progress(console) as report:
+        among = processes()  # waits for the first one, which has locked the folder
         path = recipe.run(config, output, report)
-    print(f"wrote {path}")
+    if among.is_first:
+        say(f"wrote {path}")
 
 
 def read_options(kind: type, name: str, arguments: Sequence[str]) -> tuple[Any, Path]:

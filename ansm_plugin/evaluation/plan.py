@@ -58,7 +58,9 @@ class EvaluationConfig:
         channels: names in `channels.CHANNELS` that images pass after the attack (T5): those of the
             first attack at its largest radius, and originals.
         queries: of the search that sees scores alone (T6), at the largest white-box radius.
-        precision: "bf16" runs attack and scoring under autocast.
+        precision: "bf16" runs scoring under autocast.
+        attack_precision: "bf16" runs attacks under autocast, which is enough for the sign of a
+            gradient.
         seed: decides random starts and bootstrap.
     """
 
@@ -78,6 +80,7 @@ class EvaluationConfig:
     channels: tuple[str, ...] = ("jpeg-90", "jpeg-75", "resize-75", "webp-80", "crop-90")
     queries: int = 1000
     precision: Literal["fp32", "bf16"] = "fp32"
+    attack_precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -107,8 +110,9 @@ class EvaluationConfig:
                     f"{field} is {radii}; allowed: one radius or more, each above 0 and at most "
                     "255 grey levels."
                 )
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"precision is {self.precision!r}; allowed: fp32, bf16.")
+        for field in ("precision", "attack_precision"):
+            if getattr(self, field) not in ("fp32", "bf16"):
+                raise ConfigError(f"{field} is {getattr(self, field)!r}; allowed: fp32, bf16.")
 
 
 def parse_attack(text: str) -> tuple[str, float]:

@@ -1,7 +1,8 @@
 """Finished parts of a long evaluation, kept in a file so that a killed run goes on.
 
 One JSON line per batch and attack. A line is written when its scores exist and never changed; a
-line cut short by a kill is left out, and its batch is computed again.
+line cut short by a kill is left out, and its batch is computed again. Of several processes each
+writes its own file, `NAME.RANK.jsonl`; the next call, of any number of processes, takes them all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation.scores import Scores, from_json, to_json
+from ansm_plugin.processes import ALONE, Processes, absorb_parts, part_of
 
 
 class Records:
@@ -21,17 +23,21 @@ class Records:
     Args:
         path: the file; None keeps nothing.
         identity: whatever decides the numbers: lines of another identity are not used.
+        among: this process's place among those that share the evaluation.
 
     Raises:
         ConfigError: the file cannot be read or written.
     """
 
-    def __init__(self, path: Path | None, identity: str) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, identity: str, among: Processes = ALONE) -> None:
+        self._path = part_of(path, among) if path is not None else None
         self._identity = identity
         self._known: dict[str, dict[str, Scores]] = {}
-        if path is not None and path.exists():
-            self._read(path)
+        if path is not None:
+            among.once(lambda: absorb_parts(path))
+            if path.exists():
+                self._read(path)
+            among.wait()  # nobody writes while another still reads
 
     def __len__(self) -> int:
         """Return the number of finished parts."""

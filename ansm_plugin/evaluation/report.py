@@ -16,6 +16,7 @@ from torch import Tensor
 from ansm_plugin.evaluation.metrics import f1_scores
 from ansm_plugin.evaluation.results import Evaluation, Row, clean_row, strongest_white_box
 from ansm_plugin.files import write_whole
+from ansm_plugin.text import harmless, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +45,8 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     from rich.text import Text
 
     console.print(_table(evaluation))
-    lines = [Text(line) for line in summary_lines(evaluation)]
-    lines += [Text(f"ALARM: {alarm}", style="bold red") for alarm in evaluation.alarms]
+    lines = [Text(harmless(line)) for line in summary_lines(evaluation)]
+    lines += [Text(harmless(f"ALARM: {alarm}"), style="bold red") for alarm in evaluation.alarms]
     for line in lines:
         # A log keeps one line per fact; a terminal wraps between words.
         console.print(line, soft_wrap=not console.is_terminal)
@@ -152,7 +153,7 @@ def _table(evaluation: Evaluation) -> Table:
 
     title = f"{evaluation.localizer}, ANSM {evaluation.ansm}, {evaluation.images} images"
     # ASCII keeps the table readable in logs and on consoles of any encoding.
-    table = Table(title=escape(title), box=box.ASCII2)
+    table = Table(title=escape(one_line(title)), box=box.ASCII2)
     names = ("threat", "attack", "eps", "bare F1", "defended F1", "95 % interval", "recovery")
     for name in names:
         table.add_column(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
 from ansm_plugin.evaluation.alarms import UNTRAINED, find_alarms
 from ansm_plugin.evaluation.cells import Batch
 from ansm_plugin.evaluation.plan import (
+    EXPECTATION,
     WARM_START,
     Cell,
     EvaluationConfig,
@@ -37,9 +38,11 @@ from ansm_plugin.evaluation.rows import make_rows
 from ansm_plugin.evaluation.scores import Scores, joined, score, with_quality
 from ansm_plugin.evaluation.searches import search_doubts
 from ansm_plugin.localizer import fingerprint, mask_forward
+from ansm_plugin.processes import ALONE, Processes
 from ansm_plugin.training import Report, silent
 from ansm_plugin.weights import identify
 
+CellScores = Mapping[Defence, Scores]
 _PACKAGES = ("torch", "timm", "segmentation_models_pytorch", "ansm_plugin")
 
 
@@ -55,6 +58,7 @@ def evaluate(
     surrogates: Mapping[str, Forward] | None = None,
     records: Path | None = None,
     report: Report = silent,
+    among: Processes = ALONE,
 ) -> Evaluation:
     """Score bare and defended localizer on original and attacked images.
 
@@ -72,6 +76,8 @@ def evaluate(
         surrogates: what an attacker of T3 has, by name, pixels -> mask logits.
         records: file that keeps finished parts, so that the same call goes on after a kill.
         report: called with "evaluate", finished and all parts, and no logs.
+        among: `processes()` where several processes call this alike: each takes its share of the
+            batches, and all return what one process would.
 
     Raises:
         LocalizerError: not a defended localizer, no gradient reaches the image, or NaN comes out.
@@ -84,29 +90,29 @@ def evaluate(
             f"evaluate takes a defended localizer; given {type(defended).__name__}. "
             "Make one with wrap_with_ansm(localizer, weights)."
         )
-    images = require_samples(samples)
+    images = among.once(lambda: require_samples(samples))
     baselines, surrogates = baselines or {}, surrogates or {}
     if "T3" in config.threats and not surrogates:
         raise ConfigError("T3 attacks a surrogate in place of the localizer; name at least one.")
-    if is_untrained := _is_untrained(defended.ansm):
+    is_untrained = _is_untrained(defended.ansm)
+    if is_untrained and among.is_first:
         warnings.warn(UNTRAINED, stacklevel=2)
-    forwards: dict[str, Forward] = {
-        "none": mask_forward(defended.localizer, defended.spec, precision=config.precision),
-        "ansm": mask_forward(defended, defended.spec, precision=config.precision),
-        **baselines,
-        **surrogates,
-    }
-    views = adaptive_forwards(defended, precision=config.precision) if config.adaptive else {}
-    forwards |= {view_name(name): view for name, view in views.items()}
+    scored = _own(defended, config.precision) | dict(baselines)
+    views = _views(defended, config)
+    attacked = _own(defended, config.attack_precision) | dict(surrogates) | views
     # A module of the user's own has no tanh that we know of.
-    possible = tuple(way for way in config.adaptive if way in views or way == WARM_START)
+    known = {WARM_START, EXPECTATION}
+    possible = tuple(w for w in config.adaptive if w in known or view_name(w) in views)
     config = replace(config, adaptive=possible)
     cells = plan(config, list(baselines), list(surrogates))
-    kept = Records(records, _identity(defended, config, samples, records))
+    identity = among.once(lambda: _identity(defended, config, samples, records))
+    kept = Records(records, identity, among)
     with _eval_mode(defended):
-        scores = _scores(cells, forwards, samples, defended, config, kept, report)
+        roles = Roles(attacked, scored)
+        scores = _scores(cells, roles, samples, defended, config, kept, report, among)
         # In fp32: the steps of bf16 are larger than the differences that are looked for.
-        doubts = _doubts(mask_forward(defended, defended.spec), defended, samples, config)
+        exact = mask_forward(defended, defended.spec)
+        doubts = among.once(lambda: _doubts(exact, defended, samples, config))
     rows = tuple(make_rows(cells, scores, config.seed))
     return Evaluation(
         localizer=localizer or _localizer_name(defended),
@@ -121,36 +127,66 @@ def evaluate(
     )
 
 
+class Roles(NamedTuple):
+    """Pixels -> mask logits by name: what attacks go through, and what is scored."""
+
+    attacked: Mapping[str, Forward]
+    scored: Mapping[str, Forward]
+
+
+def _own(defended: DefendedLocalizer[Any], precision: str) -> dict[str, Forward]:
+    return {
+        "none": mask_forward(defended.localizer, defended.spec, precision=precision),
+        "ansm": mask_forward(defended, defended.spec, precision=precision),
+    }
+
+
+def _views(defended: DefendedLocalizer[Any], config: EvaluationConfig) -> dict[str, Forward]:
+    if not config.adaptive:
+        return {}
+    views = adaptive_forwards(defended, precision=config.attack_precision)
+    return {view_name(name): view for name, view in views.items()}
+
+
 def _scores(
     cells: Sequence[Cell],
-    forwards: Mapping[str, Forward],
+    roles: Roles,
     samples: Sequence[Sample],
     defended: DefendedLocalizer[Any],
     config: EvaluationConfig,
     records: Records,
     report: Report,
+    among: Processes,
 ) -> list[dict[Defence, Scores]]:
     """Return the scores of each cell and defence; one batch is in memory at a time."""
-    found: list[dict[Defence, list[Scores]]] = [{d: [] for d in cell.scored} for cell in cells]
-    total, done = len(cells) * len(samples), 0
+    total = len(cells) * len(samples)
+    found: dict[int, list[CellScores]] = {}  # by batch: starts are seeded by its number
 
     def suppress(pixels: Tensor) -> Tensor:
         return pixels + defended.perturbation(defended.spec.normalise(pixels))
 
     for index in range(len(samples)):
+        if not among.owns(index):
+            continue
         batch: Batch | None = None
-        for cell, parts in zip(cells, found, strict=True):
+        found[index] = []
+        for position, cell in enumerate(cells):
             key = _key(cell, config, index)
             scores = records.get(key)
             if scores is None or set(scores) != set(cell.scored):
-                batch = batch or Batch(_placed(samples[index], defended), index, forwards, config)
-                scores = _score_cell(batch, cell, forwards, suppress)
+                batch = batch or Batch(
+                    _placed(samples[index], defended), index, roles.attacked, config
+                )
+                scores = _score_cell(batch, cell, roles.scored, suppress)
                 records.put(key, scores)
-            for defence in cell.scored:
-                parts[defence].append(scores[defence])
-            done += 1
-            report("evaluate", done, total, {})
-    return [{d: joined(parts) for d, parts in cell.items()} for cell in found]
+            found[index].append(scores)
+            # Parts of other processes, which are about as far, count as finished.
+            report("evaluate", index * len(cells) + position + 1, total, {})
+    parts = {index: scores for part in among.gather(found) for index, scores in part.items()}
+    return [
+        {d: joined([parts[index][position][d] for index in sorted(parts)]) for d in cell.scored}
+        for position, cell in enumerate(cells)
+    ]
 
 
 def _score_cell(
@@ -182,7 +218,9 @@ def _identity(
     """Return a hash of models, images and precision; "" where nothing is kept."""
     if records is None:
         return ""
-    digest = hashlib.sha256(f"{fingerprint(defended)} {config.precision} {config.seed}".encode())
+    digest = hashlib.sha256(
+        f"{fingerprint(defended)} {config.precision} {config.attack_precision} {config.seed}".encode()
+    )
     for images, masks, names in samples:
         digest.update(images.numpy().tobytes() + masks.numpy().tobytes() + repr(names).encode())
     return digest.hexdigest()

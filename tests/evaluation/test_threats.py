@@ -57,7 +57,7 @@ def _full() -> EvaluationConfig:
         transfer=("pgd@8",),
         white_box_attacks=("pgd", "cospgd"),
         white_box_steps=4,
-        adaptive=("straight-through", "bypass", "warm-start"),
+        adaptive=("straight-through", "bypass", "warm-start", "eot"),
         channels=("jpeg-95", "crop-90"),
         queries=5,
     )
@@ -81,6 +81,7 @@ def test_every_threat_gives_rows_and_baselines_are_scored_where_images_are_fixed
         ("T4", "ansm"),
         ("T6", "ansm"),
     }
+    assert {"pgd, warm-start", "pgd, eot"} < {r.attack for r in evaluation.rows}
     assert _f1(evaluation, "T0", "none", "dim") < 0.1  # nothing is bright in a dim image
 
 

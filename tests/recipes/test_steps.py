@@ -1,0 +1,68 @@
+"""What a step leaves out, and that this changes no number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ansm_plugin.localizer import describe, mask_forward
+from ansm_plugin.recipes.ffa import Features
+from ansm_plugin.recipes.mgr import clean_masks
+from ansm_plugin.taps import taps
+
+
+class Twice(nn.Module):
+    """Calls a shared convolution twice, then a costly head that no tap needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.shared = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 1, 1)
+        self.heads = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape: `(B, 3, H, W)` -> logits `(B, 1, H, W)`."""
+        features = self.shared(torch.relu(self.shared(self.stem(images))))
+        self.heads += 1
+        logits: Tensor = self.head(features)
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore:.*does not say how its input is normalised")
+def test_features_are_those_of_a_whole_pass_without_its_end() -> None:
+    localizer = Twice()
+    forward = mask_forward(localizer, describe(localizer))
+    names = ("shared", "stem")
+    features, images = Features(localizer, names, forward), torch.rand(2, 3, 8, 8)
+    for heads in (1, 1, 1):  # the first pass alone goes to the end
+        found = features(images.requires_grad_())
+        assert localizer.heads == heads
+        with taps(localizer, names) as expected:
+            forward(images)
+        localizer.heads -= 1
+        assert [f.shape for f in found] == [(2, 4, 64)] * 2
+        for name, feature in zip(names, found, strict=True):
+            assert torch.equal(feature, expected[name])
+            gradients = (
+                torch.autograd.grad(f.square().sum(), images, retain_graph=True)[0]
+                for f in (feature, expected[name])
+            )
+            assert torch.equal(*gradients)
+    assert not any(m._forward_hooks for m in localizer.modules())
+
+
+def test_hooks_go_away_when_the_localizer_fails() -> None:
+    localizer = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(5, 1, 1))
+    features = Features(localizer, ("0",), localizer)
+    with pytest.raises(RuntimeError):
+        features(torch.rand(1, 3, 8, 8))
+    assert not any(m._forward_hooks for m in localizer.modules())
+
+
+def test_clean_masks_are_made_for_all_crops() -> None:
+    images = torch.randint(256, (70, 3, 4, 4), dtype=torch.uint8)
+    masks = clean_masks(lambda pixels: pixels[:, :1] - 0.5, images)
+    assert masks.dtype == torch.uint8
+    assert torch.equal(masks, (images[:, :1] > 127.5).to(torch.uint8))
