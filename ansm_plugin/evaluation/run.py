@@ -218,9 +218,8 @@ def _identity(
     """Return a hash of models, images and precision; "" where nothing is kept."""
     if records is None:
         return ""
-    digest = hashlib.sha256(
-        f"{fingerprint(defended)} {config.precision} {config.attack_precision} {config.seed}".encode()
-    )
+    choices = f"{config.precision} {config.attack_precision} {config.seed}"
+    digest = hashlib.sha256(f"{fingerprint(defended)} {choices}".encode())
     for images, masks, names in samples:
         digest.update(images.numpy().tobytes() + masks.numpy().tobytes() + repr(names).encode())
     return digest.hexdigest()
