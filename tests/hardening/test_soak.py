@@ -19,7 +19,11 @@ from ansm_plugin.losses import mask_loss
 from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
 
 IMAGES, STEPS = 2000, 5000
-ALLOWED = 2.0  # MiB per thousand; allocators keep some
+ALLOWED = {  # MiB per thousand; allocators keep some
+    "train": 2.0,
+    # The scores of each image, attack and defence are kept for intervals and the worst case.
+    "evaluate": 8.0,
+}
 SPEC = LocalizerSpec(mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
@@ -89,4 +93,6 @@ def test_a_long_run_stays_flat(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with capsys.disabled():
         for name, (slope, files) in found.items():
             print(f"\n{name}: {slope:+.2f} MiB per thousand, {files:+d} open files")
-    assert all(slope < ALLOWED and files <= 0 for slope, files in found.values())
+    for name, (slope, files) in found.items():
+        assert slope < ALLOWED[name.split(",")[0]]
+        assert files <= 0
