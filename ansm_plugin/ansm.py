@@ -6,8 +6,9 @@ Shape suffixes: B batch, C channels, H height, W width (pixels).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl
 
 import torch
 from einops.layers.torch import Rearrange
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ansm_plugin.errors import ConfigError, ImageError, unknown_name
+from ansm_plugin.text import parse_value
 
 DEFAULT_PRESET = "small"
 Precision = Literal["fp32", "bf16"]
@@ -44,6 +46,8 @@ class Architecture:
         """Raise ConfigError where the fields do not describe a network."""
         if not 0 < self.bound_255 <= 255:
             raise ConfigError(f"bound_255 is {self.bound_255}; allowed: above 0, at most 255.")
+        if self.norm not in ("none", "batch"):
+            raise ConfigError(f"norm is {self.norm!r}; allowed: none, batch.")
         if self.unshuffle < 1 or not self.widths or min(self.widths) < 1:
             raise ConfigError(
                 f"unshuffle {self.unshuffle} and widths {self.widths} must be positive."
@@ -87,10 +91,28 @@ PRESETS: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """Return the architecture of a preset, or raise ConfigError with the nearest names."""
-    if name not in PRESETS:
-        raise ConfigError(unknown_name("ANSM preset", name, PRESETS))
-    return PRESETS[name]
+    """Return the architecture of a preset, with changes behind it: `small?bound_255=8&norm=batch`.
+
+    Raises:
+        ConfigError: an unknown preset or field (the nearest names are offered), or a bad value.
+    """
+    preset, _, changes = name.partition("?")
+    if preset not in PRESETS:
+        raise ConfigError(unknown_name("ANSM preset", preset, PRESETS))
+    try:
+        given = dict(parse_qsl(changes, strict_parsing=bool(changes)))
+        # "none" is a name here, not the absence of a value.
+        fields: dict[str, Any] = {k: v if v == "none" else parse_value(v) for k, v in given.items()}
+        for field in fields:
+            if field not in PRESETS[preset].as_dict():
+                raise ConfigError(
+                    unknown_name("field of a preset", field, PRESETS[preset].as_dict())
+                )
+        return replace(PRESETS[preset], **fields)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"preset {name!r}: {error}; write small?bound_255=8&norm=batch."
+        ) from error
 
 
 class ANSM(nn.Module):
@@ -103,7 +125,7 @@ class ANSM(nn.Module):
     before and still exactly 0 where the head is. It is not stored with the weights.
 
     Args:
-        preset: name in `PRESETS`, or an `Architecture`.
+        preset: name in `PRESETS`, with changes as in `architecture`; or an `Architecture`.
         precision: "fp32" computes as the caller does, "bf16" halves the time of convolutions on
             processors that have it.
 

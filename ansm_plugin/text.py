@@ -1,13 +1,16 @@
-"""Text from outside, such as file names and metadata, made harmless before a terminal shows it."""
+"""Text from outside: made harmless before a terminal shows it, and values read from it."""
 
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 # Control and format characters (escapes, reversed writing), surrogates (undecodable bytes of file
 # names), and separators of lines that terminals do not know.
 _UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _KEPT = "\n\t"
+
+_LARGEST_NUMBER = 65_536  # widths and sizes; a slip of the finger must not fill the memory
 
 
 def harmless(text: str, *, kept: str = _KEPT) -> str:
@@ -40,3 +43,24 @@ def _is_shown(character: str) -> bool:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def parse_value(text: str) -> Any:
+    """Read "3" as int, "0.5" as float, "64,32" as a tuple of ints, anything else as text.
+
+    Raises:
+        ValueError: a number that no option of a model takes.
+    """
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    if "," in text:
+        return tuple(parse_value(part) for part in text.split(","))
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if not abs(number) <= _LARGEST_NUMBER:
+            raise ValueError(f"{text[:40]} is not at most {_LARGEST_NUMBER}")
+        return number
+    return text

@@ -17,8 +17,8 @@ from ansm_plugin.localizer import (
     find_fixed_side,
     find_normalisation,
 )
+from ansm_plugin.text import parse_value
 
-LARGEST_NUMBER = 65_536  # widths and sizes; a slip of the finger must not fill the memory
 _HALF: Triple = (0.5, 0.5, 0.5)
 
 
@@ -75,27 +75,6 @@ def _require_encoder(name: str) -> None:
     if not name.startswith("tu-") and name not in get_encoder_names():
         hint = " Encoders of timm are written tu-NAME."
         raise LocalizerError(unknown_name("SMP encoder", name, get_encoder_names()) + hint)
-
-
-def parse_value(text: str) -> Any:
-    """Read "3" as int, "0.5" as float, "64,32" as a tuple of ints, anything else as text.
-
-    Raises:
-        ValueError: a number that no option of a model takes.
-    """
-    if text.lower() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.lower()]
-    if "," in text:
-        return tuple(parse_value(part) for part in text.split(","))
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        if not abs(number) <= LARGEST_NUMBER:
-            raise ValueError(f"{text[:40]} is not at most {LARGEST_NUMBER}")
-        return number
-    return text
 
 
 def _stride(localizer: nn.Module) -> int:

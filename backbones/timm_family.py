@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ansm_plugin.backbones.smp_family import parse_value
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer import LocalizerSpec, find_fixed_side, find_normalisation
+from ansm_plugin.text import parse_value
 
 
 class TimmLocalizer(nn.Module):

@@ -23,6 +23,7 @@ from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
 from ansm_plugin.taps import parse_tap, taps
 from ansm_plugin.training import FitConfig, Report, Shard, Step, StepOutput, seeded, silent
+from ansm_plugin.weights import load_ansm, sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,13 @@ class FfaRecipe(Stage):
 
     Attributes:
         ansm: preset of the module to train.
+        start: weights of an ANSM to start from instead, such as those of another localizer: what
+            suppresses noise before one helps before the next.
         ffa: choices of the stage.
     """
 
     ansm: str = DEFAULT_PRESET
+    start: Path | None = None
     ffa: Ffa = field(default_factory=Ffa)
 
 
@@ -67,18 +71,43 @@ def run(recipe: FfaRecipe, output: Path, report: Report = silent) -> Path:
         AnsmError: a name, a file or a folder cannot be used, or training stopped.
     """
     save_config(recipe, output / "ffa.toml")
-    with seeded(recipe.ffa.fit.seed):
-        ansm = ANSM(recipe.ansm)
+    ansm, parent = first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
     place = prepare(recipe, ansm, output, report)
-    return run_stage(place, recipe.ffa, output, recipe=asdict(recipe), report=report)
+    return run_stage(place, recipe.ffa, output, recipe=asdict(recipe), parent=parent, report=report)
+
+
+def first_module(preset: str, start: Path | None, seed: int) -> tuple[ANSM, str]:
+    """Return the module that stage 1 begins with, and the sha256 of its file, "" if it is fresh.
+
+    Raises:
+        AnsmError: an unknown preset, or a file that holds no ANSM.
+    """
+    if start is not None:
+        return load_ansm(start), sha256_of(start)
+    with seeded(seed):
+        return ANSM(preset), ""
 
 
 def run_stage(
-    place: Workplace, ffa: Ffa, output: Path, *, recipe: dict[str, Any], report: Report = silent
+    place: Workplace,
+    ffa: Ffa,
+    output: Path,
+    *,
+    recipe: dict[str, Any],
+    parent: str = "",
+    report: Report = silent,
 ) -> Path:
     """Align features at a prepared workplace; write `output/ffa.safetensors`."""
-    step = make_step(place, ffa)
-    return train_stage("ffa", place, step, ffa.fit, output, recipe=recipe, report=report)
+    return train_stage(
+        "ffa",
+        place,
+        make_step(place, ffa),
+        ffa.fit,
+        output,
+        recipe=recipe,
+        parent=parent,
+        report=report,
+    )
 
 
 def make_step(place: Workplace, ffa: Ffa) -> Step:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
+from ansm_plugin.ansm import DEFAULT_PRESET
 from ansm_plugin.recipes import ffa as stage_1
 from ansm_plugin.recipes import mgr as stage_2
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.ffa import Ffa
 from ansm_plugin.recipes.mgr import Mgr
 from ansm_plugin.recipes.stage import Stage, is_finished, prepare
-from ansm_plugin.training import Report, seeded, silent
+from ansm_plugin.training import Report, silent
 from ansm_plugin.weights import load_ansm, sha256_of
 
 
@@ -22,11 +22,13 @@ class TwoStageRecipe(Stage):
 
     Attributes:
         ansm: preset of the module to train.
+        start: weights of an ANSM to start from instead, as in `ffa`.
         ffa: choices of stage 1.
         mgr: choices of stage 2.
     """
 
     ansm: str = DEFAULT_PRESET
+    start: Path | None = None
     ffa: Ffa = field(default_factory=Ffa)
     mgr: Mgr = field(default_factory=Mgr)
 
@@ -43,15 +45,16 @@ def run(recipe: TwoStageRecipe, output: Path, report: Report = silent) -> Path:
         AnsmError: a name, a file or a folder cannot be used, or training stopped.
     """
     save_config(recipe, output / "two_stage.toml")
-    with seeded(recipe.ffa.fit.seed):
-        ansm = ANSM(recipe.ansm)
+    ansm, parent = stage_1.first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
     place = prepare(recipe, ansm, output, report)
     table = asdict(recipe)
     # Stage 1 does not depend on the choices of stage 2: changing those keeps its result.
     first_table = {k: v for k, v in table.items() if k != "mgr"}
     first = output / "ffa.safetensors"
     if not is_finished(first, place, first_table):
-        stage_1.run_stage(place, recipe.ffa, output, recipe=first_table, report=report)
+        stage_1.run_stage(
+            place, recipe.ffa, output, recipe=first_table, parent=parent, report=report
+        )
     load_ansm(first, into=place.ansm)
     return stage_2.run_stage(
         place, recipe.mgr, output, recipe=table, parent=sha256_of(first), report=report

@@ -181,6 +181,28 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         ANSM(THIN)(torch.rand(shape))
 
 
+def test_a_preset_may_be_changed_in_its_name() -> None:
+    changed = ANSM("small?bound_255=8&norm=batch&widths=8,16,32").architecture
+    assert (changed.bound_255, changed.norm, changed.widths) == (8, "batch", (8, 16, 32))
+    assert changed.unshuffle == PRESETS["small"].unshuffle
+    assert ANSM("small?norm=none").architecture == PRESETS["small"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("small?bond_255=8", "unknown field of a preset 'bond_255'. Nearest: bound_255"),
+        ("small?bound_255=x", "preset 'small[?]bound_255=x'"),
+        ("small?norm=layer", "norm is 'layer'; allowed: none, batch"),
+        ("small?widths=64", "preset 'small[?]widths=64'"),
+        ("small?widths", "bad query field: 'widths'"),
+    ],
+)
+def test_wrong_changes_of_a_preset_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ANSM(name)
+
+
 def test_unknown_preset_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Nearest: small"):
         architecture("smal")

@@ -20,7 +20,6 @@ from ansm_plugin.backbones.reference import (
     build_architecture,
     build_localizer,
 )
-from ansm_plugin.backbones.smp_family import parse_value
 from ansm_plugin.cli import main
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.errors import ConfigError, LocalizerError, WeightsError
@@ -31,6 +30,7 @@ from ansm_plugin.localizer import (
     mask_forward,
 )
 from ansm_plugin.taps import taps
+from ansm_plugin.text import parse_value
 from ansm_plugin.weights import write_tensors
 
 HALF = (0.5, 0.5, 0.5)

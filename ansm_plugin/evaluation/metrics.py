@@ -82,7 +82,9 @@ def auc_scores(logits: Tensor, masks: Tensor) -> Tensor:
     _require_matching(logits, masks)
     labels = (masks > 0.5).long().flatten(1)
     scores = [
-        float(binary_auroc(_ranks(z), t)) if 0 < int(t.sum()) < len(t) else math.nan
+        float(binary_auroc(_squashed(z), t, validate_args=False))
+        if 0 < int(t.sum()) < len(t)
+        else math.nan
         for z, t in zip(logits.detach().flatten(1), labels, strict=True)
     ]
     return torch.tensor(scores, dtype=torch.float64)
@@ -177,12 +179,14 @@ def _area_group(values: Tensor, shares: Tensor) -> AreaGroup:
     return AreaGroup(float(shares[0]), float(shares[-1]), len(values), float(values.mean()))
 
 
-def _ranks(values: Tensor) -> Tensor:
-    """Return the share of smaller values for each value, equal for equal values, fp64.
+def _squashed(values: Tensor) -> Tensor:
+    """Return values in (0, 1) of the same order, which is all that AUC depends on, fp64.
 
-    AUC depends on ranks alone; a sigmoid would make all confident logits the probability 1, a tie.
+    A sigmoid would make all confident logits the probability 1, a tie; this keeps any two fp32
+    apart whose sizes are between 1e-9 and 1e8.
     """
-    return torch.searchsorted(values.sort().values, values).double() / len(values)
+    exact = values.double()
+    return 0.5 + exact / (1 + exact.abs()) / 2
 
 
 def _f1(counts: _Counts) -> Tensor:

@@ -69,8 +69,8 @@ class EvaluationConfig:
     eps_255: tuple[float, ...] = (2, 4, 8)
     steps: int = 10
     unseen: tuple[str, ...] = (
-        *("fgsm@8", "margin@8", "dice@8", "difgsm@8", "apgd-margin@8"),
-        *("pgd-l2@8", "region@8", "pgd@12", "pgd@16"),
+        *("fgsm@8", "difgsm@8", "apgd-margin@8"),
+        *("pgd-l2@8", "region@8", "pgd@16"),
     )
     transfer: tuple[str, ...] = ("pgd@8", "mifgsm@8")
     white_box_attacks: tuple[str, ...] = ("pgd",)

@@ -35,7 +35,7 @@ from ansm_plugin.evaluation.probes import probe
 from ansm_plugin.evaluation.records import Records
 from ansm_plugin.evaluation.results import Defence, Evaluation, summarise
 from ansm_plugin.evaluation.rows import make_rows
-from ansm_plugin.evaluation.scores import Scores, joined, score, with_quality
+from ansm_plugin.evaluation.scores import Scores, joined, quality_of, score
 from ansm_plugin.evaluation.searches import search_doubts
 from ansm_plugin.localizer import fingerprint, mask_forward
 from ansm_plugin.processes import ALONE, Processes
@@ -195,11 +195,12 @@ def _score_cell(
     images, masks, forged, originals = batch.images(cell)
     found = {d: score(forwards[d], images, masks, forged) for d in cell.scored}
     if originals is not None:
-        found = {d: with_quality(values, images, originals) for d, values in found.items()}
+        quality = quality_of(images, originals)  # slow, and the same before every defence
+        found = {d: values._replace(**quality) for d, values in found.items()}
     elif not cell.channel:  # T0: what the defence adds where there is nothing to suppress
         with torch.no_grad():
             suppressed = suppress(images[forged])
-        found["ansm"] = with_quality(found["ansm"], suppressed, images[forged])
+        found["ansm"] = found["ansm"]._replace(**quality_of(suppressed, images[forged]))
     return found
 
 

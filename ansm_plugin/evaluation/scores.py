@@ -74,11 +74,11 @@ def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Sc
     )
 
 
-def with_quality(scores: Scores, changed: Tensor, images: Tensor) -> Scores:
-    """Add PSNR and SSIM of a change. Shape: two `(B, 3, H, W)` in [0, 1]."""
+def quality_of(changed: Tensor, images: Tensor) -> dict[str, Tensor]:
+    """Return the fields of PSNR and SSIM of a change. Shape: two `(B, 3, H, W)` in [0, 1]."""
     # An unchanged image has infinite PSNR, which no mean survives: the bound is that of 8 bit.
     psnr = psnr_scores(changed, images).clamp_max(_MOST_PSNR)
-    return scores._replace(psnr=psnr, ssim=ssim_scores(changed, images))
+    return {"psnr": psnr, "ssim": ssim_scores(changed, images)}
 
 
 def _nothing(count: int) -> list[Tensor]:

@@ -29,8 +29,8 @@ Pixels = NDArray[np.uint8]
 SIZE = 256  # side of a forged image of the BSDS bed
 AREA = (0.05, 0.4)  # share of forged pixels
 CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another camera
-COUNTS = {"train": 2400, "val": 96, "test": 200}
-AUTHENTIC = 60  # photographs that stay as they are, in the folder of the test pairs
+COUNTS = {"train": 2400, "val": 96, "test": 80}
+AUTHENTIC = 30  # photographs that stay as they are, in the folder of the test pairs
 SPLITS = [*COUNTS, "authentic"]
 
 

@@ -30,7 +30,7 @@ from ansm_plugin.recipes.mgr import Mgr, MgrRecipe
 from ansm_plugin.recipes.stage import prepare
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.training import FitConfig, seeded
-from ansm_plugin.weights import load_ansm, read_metadata, sha256_of, write_tensors
+from ansm_plugin.weights import load_ansm, read_metadata, save_ansm, sha256_of, write_tensors
 
 LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(
@@ -169,6 +169,25 @@ def test_stage_1_writes_weights_with_their_provenance(
     assert json.loads(metadata["metrics"]).keys() == {"loss", "gradient", "saturated"}
     assert json.loads(metadata["parent"]) == ""
     wrap_with_ansm(victim, str(path))  # warns when trained for another localizer
+
+
+@pytest.mark.parametrize("name", ["ffa", "two-stage"])
+def test_stage_1_starts_from_the_ansm_of_another_localizer(
+    tmp_path: Path, stage: Fields, name: str
+) -> None:
+    donor = ANSM("thin")
+    torch.nn.init.constant_(donor.trunk.head.weight, 0.1)
+    start = save_ansm(donor, tmp_path / "donor.safetensors")
+    still = replace(QUICK, steps=1, learning_rate=1e-9, weight_decay=0.0, averaging=0.0)
+    choices: dict[str, Any] = {"ffa": Ffa(taps=("stem",), fit=still), "start": start}
+    if name == "ffa":
+        path = ffa.run(FfaRecipe(**stage(**choices)), tmp_path)
+    else:
+        two_stage.run(TwoStageRecipe(**stage(**choices, mgr=Mgr(fit=still))), tmp_path)
+        path = tmp_path / "ffa.safetensors"
+    assert json.loads(read_metadata(path)["parent"]) == sha256_of(start)
+    for key, value in load_file(path).items():
+        torch.testing.assert_close(value, donor.state_dict()[key], rtol=0, atol=1e-6)
 
 
 def test_stage_1_aligns_features(tmp_path: Path, stage: Fields) -> None:
