@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward, attack_spec, run_attack
@@ -20,7 +18,7 @@ from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.processes import ALONE, Processes
 from ansm_plugin.training import Report, silent
-from ansm_plugin.weights import read_metadata, write_tensors
+from ansm_plugin.weights import read_metadata, read_tensors, write_tensors
 
 SHARD = 1024  # images per file: what a kill can lose
 _BATCH = 64
@@ -122,11 +120,11 @@ def _read(path: Path, key: str) -> Tensor | None:
     """Return a shard; None where it is missing, damaged or of another identity."""
     if not path.exists():
         return None
-    with contextlib.suppress(WeightsError, SafetensorError, KeyError):
+    with contextlib.suppress(WeightsError, KeyError):
         metadata = read_metadata(path)
         if metadata.get("key") != key:
             return None
-        shard = load_file(str(path))["attacked"]
+        shard = read_tensors(path)["attacked"]
         # Version 0.1 wrote none.
         if metadata.get("sha256") in (None, _checksum(shard)):
             return shard

@@ -28,6 +28,7 @@ from ansm_plugin.evaluation.plan import ENCODER
 from ansm_plugin.lists import read_pair_list
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.samples import WholeImages, crop_samples
+from ansm_plugin.tiles import Tiling
 from ansm_plugin.training import Report, silent
 
 CROPS = 96  # that are made where no number is given
@@ -156,13 +157,20 @@ def _short(name: str) -> str:
 
 
 def _examples(forward: Forward, validation: Sequence[Sample], config: EvaluationConfig) -> Examples:
-    """Return attacked validation images, cut to the size that all of them have."""
-    height, width = (min(int(s.images.shape[d]) for s in validation) for d in (-2, -1))
+    """Return attacked validation images, cut to the size that all of them have, a tile at most."""
+    cut = [_tile(sample, Tiling(config.tile)) for sample in validation]
+    height, width = (min(int(s.images.shape[d]) for s in cut) for d in (-2, -1))
     images, masks = (
-        torch.cat([getattr(s, field)[..., :height, :width] for s in validation])
-        for field in ("images", "masks")
+        torch.cat([part[..., :height, :width] for part in parts])
+        for parts in zip(*(sample[:2] for sample in cut), strict=True)
     )
     return Examples(images, masks, _attacked(forward, images, masks, config))
+
+
+def _tile(sample: Sample, tiling: Tiling) -> Sample:
+    rows, columns = tiling.fullest(sample.masks)
+    images, masks, names = sample
+    return Sample(images[..., rows, columns].clone(), masks[..., rows, columns].clone(), names)
 
 
 def _attacked(forward: Forward, images: Tensor, masks: Tensor, config: EvaluationConfig) -> Tensor:
@@ -170,8 +178,10 @@ def _attacked(forward: Forward, images: Tensor, masks: Tensor, config: Evaluatio
     eps = radii[len(radii) // 2]
     spec = attack_spec(config.attacks[0], steps=config.steps)
     generator = attack_generator(config.seed, "validation", eps, 0)
+    # 16 crops, fewer of larger images: memory stays about that of one tile.
+    count = min(16, max(1, config.tile**2 // images[0, 0].numel()))
     parts = [
         run_attack(forward, i, m, eps / 255, spec, generator=generator)
-        for i, m in zip(torch.split(images, 16), torch.split(masks, 16), strict=True)
+        for i, m in zip(torch.split(images, count), torch.split(masks, count), strict=True)
     ]
     return torch.cat(parts)

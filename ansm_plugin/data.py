@@ -199,7 +199,7 @@ def read_pair(pair: Pair) -> tuple[Pixels, NDArray[np.uint8]]:
 
 def to_tensor(pixels: Pixels) -> torch.Tensor:
     """Map `(H, W, 3)` uint8 to `(1, 3, H, W)` float in [0, 1]."""
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div(255)[None]
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div_(255)[None]
 
 
 def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:

@@ -5,11 +5,8 @@ Shape suffixes: H height, W width of the photograph; h, w of a tile.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,31 +15,18 @@ from PIL import Image
 from torch import nn
 
 from ansm_plugin.data import to_tensor
-from ansm_plugin.errors import ConfigError, LocalizerError
+from ansm_plugin.errors import LocalizerError
 from ansm_plugin.files import write_whole
 from ansm_plugin.forgeries import Pixels
 from ansm_plugin.localizer import LocalizerSpec, mask_forward
+from ansm_plugin.tiles import OVERLAP, TILE, Tiling
 
-TILE = 1024
-# Narrow enough that square tiles of this side compute less than 1.25 times the pixels of the whole.
-OVERLAP = 96
-# Tiles start at multiples of this (and of the localizer's stride), so that neither the strides of
-# the networks nor JPEG's grid of 8 pixels lie differently in a tile than in the whole photograph.
-_GRID = 32
 _TINT = np.array([255, 0, 60], np.uint8)
 _OUTLINE = np.array([255, 225, 0], np.uint8)
 _BAND = 1024  # rows that are painted at once, so that a large photograph needs no large copies
 
 Probabilities = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-class Span(NamedTuple):
-    """Where a tile lies along one axis, and the weight of each of its pixels."""
-
-    start: int
-    stop: int
-    weight: NDArray[np.float32]
 
 
 def localize_image(
@@ -70,42 +54,14 @@ def localize_image(
         ConfigError: tile and overlap do not fit each other.
         LocalizerError: the localizer cannot take a tile, or returns NaN.
     """
-    if overlap < 1 or tile < 2 * overlap:
-        raise ConfigError(
-            f"tile is {tile} and overlap {overlap}; a tile must be at least two overlaps "
-            f"({2 * overlap}), an overlap at least 1."
-        )
-    grid = math.lcm(_GRID, spec.stride)
-    rows, columns = (spans(n, tile, overlap, grid) for n in pixels_HW3.shape[:2])
-    probabilities_HW = np.zeros(pixels_HW3.shape[:2], np.float32)
+    height, width = pixels_HW3.shape[:2]
+    probabilities_HW = np.zeros((height, width), np.float32)
     predict = _predictor(localizer, spec)
-    for row, column in itertools.product(rows, columns):
+    for row, column in Tiling(tile, spec.stride, overlap).windows(height, width):
         window = (slice(row.start, row.stop), slice(column.start, column.stop))
         weight_hw = row.weight[:, None] * column.weight
         probabilities_HW[window] += weight_hw * predict(pixels_HW3[window])
     return probabilities_HW
-
-
-def spans(length: int, tile: int, overlap: int, grid: int) -> list[Span]:
-    """Cut `length` pixels into overlapping tiles whose weights add up to 1 at every pixel.
-
-    All tiles start at multiples of `grid`; neighbours share `overlap` pixels, up to rounding.
-    """
-    shared = math.ceil(overlap / grid) * grid
-    side = max(2 * shared, math.ceil(tile / grid) * grid)
-    if length <= side:
-        return [Span(0, length, np.ones(length, np.float32))]
-    ramp = _ramp(shared)
-    made = []
-    for start in range(0, length - shared, side - shared):
-        stop = min(start + side, length)
-        weight = np.ones(stop - start, np.float32)
-        if start > 0:
-            weight[:shared] = ramp
-        if stop < length:
-            weight[-shared:] = 1 - ramp
-        made.append(Span(start, stop, weight))
-    return made
 
 
 def outline(mask_HW: Mask, width: int) -> Mask:
@@ -171,9 +127,3 @@ def _predictor(
         return result
 
     return predict
-
-
-def _ramp(length: int) -> NDArray[np.float32]:
-    """Rise from 0 to 1 over the middle half of `length` pixels, symmetrically."""
-    position = (np.arange(length) + 0.5) / length
-    return (2 * position - 0.5).clip(0, 1).astype(np.float32)

@@ -15,17 +15,24 @@ from ansm_plugin.errors import ConfigError
 
 
 def channelwise_kl(
-    processed: Sequence[Tensor], original: Sequence[Tensor], *, alpha: float = 1e-8
+    processed: Sequence[Tensor],
+    original: Sequence[Tensor],
+    *,
+    alpha: float = 1e-8,
+    reverse: bool = False,
 ) -> Tensor:
     """Return the mean channel-wise KL divergence D(processed || original) over tapped stages.
 
     Each channel becomes a distribution over its N pixels by softmax. The processed distribution
     comes first and the 1/N of the paper is kept (FFA, arXiv 2506.12871; method.md facts 5 to 7):
-    `mean_i mean_channel (1/N) sum_k m_k log((m_k + alpha) / (q_k + alpha))`.
+    `mean_i mean_channel (1/N) sum_k m_k log((m_k + alpha) / (q_k + alpha))`. `reverse` takes
+    D(original || processed) instead, the order that distillation takes.
 
     Shape: two equally long sequences of `(B, C, N)` -> scalar. No gradient flows to `original`.
     """
-    return _mean_over_stages(processed, original, lambda p, o: _kl(p, o, alpha))
+    return _mean_over_stages(
+        processed, original, lambda p, o: _kl(o, p, alpha) if reverse else _kl(p, o, alpha)
+    )
 
 
 def l2cos(processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
@@ -96,8 +103,8 @@ def _mean_over_stages(
     return torch.stack(terms).mean()
 
 
-def _kl(processed_BCN: Tensor, original_BCN: Tensor, alpha: float) -> Tensor:
-    m, q = processed_BCN.softmax(-1), original_BCN.softmax(-1)
+def _kl(first_BCN: Tensor, second_BCN: Tensor, alpha: float) -> Tensor:
+    m, q = first_BCN.softmax(-1), second_BCN.softmax(-1)
     return (m * ((m + alpha) / (q + alpha)).log()).mean()
 
 

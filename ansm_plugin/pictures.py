@@ -21,6 +21,7 @@ from ansm_plugin.evaluation import (
     save_summary,
 )
 from ansm_plugin.localizer import mask_forward
+from ansm_plugin.tiles import Tiling
 
 MOST_PANELS = 8
 
@@ -71,17 +72,20 @@ def panels(
 ) -> Iterator[Panel]:
     """Yield the forged images of all samples under one attack through the bare localizer.
 
-    The noise is that of the evaluation with the same config: same batches, same random start.
+    The noise is that of the evaluation with the same config: same batches, same random start. Of
+    images larger than a tile, one tile of the most forged pixels is attacked and shown.
     """
     spec = attack_spec(attack, steps=config.steps)
     bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
     guarded = mask_forward(defended, defended.spec, precision=config.precision)
     device = next((p.device for p in defended.parameters()), torch.device("cpu"))
+    tiling = Tiling(config.tile, defended.spec.stride)
     for index, sample in enumerate(samples):
         forged = sample.masks.flatten(1).any(1)
         if not bool(forged.any()):
             continue
-        images, masks = (t[forged].float().to(device) for t in sample[:2])
+        rows, columns = tiling.fullest(sample.masks)
+        images, masks = (t[forged][..., rows, columns].float().to(device) for t in sample[:2])
         generator = attack_generator(config.seed, attack, eps, index)
         attacked = run_attack(bare, images, masks, eps / 255, spec, generator=generator)
         with torch.no_grad():

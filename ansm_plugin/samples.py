@@ -9,14 +9,11 @@ from typing import overload
 import torch
 
 from ansm_plugin.data import Pair, read_pair, to_tensor
-from ansm_plugin.errors import ImageError
 from ansm_plugin.evaluation import Sample
 from ansm_plugin.forgeries import Forgeries
 
 _CROPS_PER_BATCH = 32
 _PIXELS_PER_BATCH = 1_000_000
-# An attack holds the activations of a whole image; that of 4 megapixels takes several gigabytes.
-_LARGEST_PIXELS = 4_000_000
 
 
 def crop_samples(crops: Forgeries) -> list[Sample]:
@@ -39,7 +36,7 @@ class WholeImages(Sequence[Sample]):
         pairs: images and masks; each is read once here, so that a bad one is found at the start.
 
     Raises:
-        ImageError: a file cannot be read, a mask does not fit, or an image is too large.
+        ImageError: a file cannot be read, or a mask does not fit.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -47,11 +44,6 @@ class WholeImages(Sequence[Sample]):
         for pair in pairs:
             _, mask = read_pair(pair)
             height, width = mask.shape
-            if height * width > _LARGEST_PIXELS:
-                raise ImageError(
-                    f"{pair.image} is {width}x{height}; whole images are attacked, so at most "
-                    f"{_LARGEST_PIXELS:,} pixels are allowed. Cut it into parts."
-                )
             by_size[height, width].append(pair)
         self._batches: list[list[Pair]] = []
         for (height, width), group in by_size.items():
@@ -70,9 +62,12 @@ class WholeImages(Sequence[Sample]):
         """Read one batch, or several."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        read = [read_pair(pair) for pair in self._batches[index]]
-        return Sample(
-            torch.cat([to_tensor(image) for image, _ in read]),
-            torch.stack([torch.from_numpy(mask).float()[None] for _, mask in read]),
-            tuple(pair.image.name for pair in self._batches[index]),
-        )
+        batch = self._batches[index]
+        read = [read_pair(pair) for pair in batch]
+        images = [to_tensor(image) for image, _ in read]
+        masks = [torch.from_numpy(mask).float()[None, None] for _, mask in read]
+        return Sample(_joined(images), _joined(masks), tuple(pair.image.name for pair in batch))
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # joining copies, even one photograph

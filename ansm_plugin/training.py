@@ -16,12 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted
+from ansm_plugin.checkpoints import checkpoint_path, require_own_checkpoint
+from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted, WeightsError
+from ansm_plugin.metadata import read_json
 from ansm_plugin.processes import Processes, interruptible, processes
-from ansm_plugin.weights import read_metadata, write_tensors
+from ansm_plugin.weights import load_strictly, read_metadata, read_tensors, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ class Shard:
 
 
 Step = Callable[[torch.Generator, Shard], StepOutput]
+_STATE = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps for a parameter
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -163,11 +165,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 def discard_checkpoint(folder: Path, name: str) -> None:
     """Remove the checkpoint of a finished recipe, once its weights are safe."""
-    _checkpoint(folder, name).unlink(missing_ok=True)
-
-
-def _checkpoint(folder: Path, name: str) -> Path:
-    return folder / f"{name}.checkpoint.safetensors"
+    checkpoint_path(folder, name).unlink(missing_ok=True)
 
 
 class _Run:
@@ -182,8 +180,8 @@ class _Run:
         identity: dict[str, Any],
     ) -> None:
         self.name, self.module, self.config = name, module, config
-        self.path = _checkpoint(folder, name)
-        self.identity = json.dumps(identity, sort_keys=True, default=str)
+        self.path = checkpoint_path(folder, name)
+        self.identity = identity
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -242,30 +240,36 @@ class _Run:
         for index, parameter in enumerate(self.parameters):
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{index}.{key}"] = value
-        metadata = {"done": str(done), "identity": self.identity, "logs": json.dumps(self.logs)}
+        identity = json.dumps(self.identity, sort_keys=True, default=str)
+        metadata = {"done": str(done), "identity": identity, "logs": json.dumps(self.logs)}
         write_tensors(tensors, self.path, metadata)
 
     def resume(self) -> int:
         """Load the checkpoint if there is one; return the number of finished steps."""
         if not self.path.exists():
             return 0
+        require_own_checkpoint(self.path.parent, self.name, self.identity, whole=True)
         metadata = read_metadata(self.path)
-        if metadata.get("identity") != self.identity:
-            raise TrainingError(
-                f"{self.path} belongs to another run (its config differs). Repeat that run's "
-                "command, choose another --output, or delete the checkpoint."
-            )
-        tensors = load_file(str(self.path))
-        self.module.load_state_dict(_below(tensors, "module."))
+        try:
+            self._take(read_tensors(self.path))
+            self.logs = read_json(metadata, "logs", self.path)
+            return int(metadata["done"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise WeightsError(
+                f"{self.path} is damaged ({error}). Delete it, and the same command begins anew."
+            ) from error
+
+    def _take(self, tensors: dict[str, Tensor]) -> None:
+        load_strictly(self.module, _below(tensors, "module."), str(self.path))
         for key, value in _below(tensors, "average.").items():
             self.average[key].copy_(value)
         for index, parameter in enumerate(self.parameters):
             state = _below(tensors, f"optimiser.{index}.")
+            if state and state.keys() != _STATE:
+                raise KeyError(f"state of parameter {index}: {sorted(state)}")
             self.optimiser.state[parameter] = {
                 k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
             }
-        self.logs = json.loads(metadata.get("logs", "{}"))
-        return int(metadata["done"])
 
     def finish(self, accelerator: Accelerator) -> None:
         """Put the running average into the module; keep a checkpoint until the caller saved it."""

@@ -143,7 +143,7 @@ def warn_if_foreign(path: str | Path, localizer: nn.Module) -> None:
         raise WeightsError(f"{path} does not say which localizer it was trained for.")
     expected = str(trained_for.get("sha256") or "")
     given = fingerprint(localizer)
-    if expected and expected != given:
+    if expected and given not in (expected, *str(trained_for.get("also", "")).split()):
         known = one_line(trained_for.get("class"))
         warnings.warn(
             f"{path} was trained for {known} with state {one_line(expected[:12])}; the "

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
 from ansm_plugin.attacks import Forward
+from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.losses import channelwise_kl, l2cos
 from ansm_plugin.recipes.config import save_config
@@ -31,14 +32,14 @@ class Ffa:
     """Choices of stage 1.
 
     Attributes:
-        loss: "channelwise_kl" as in the paper, or "l2cos".
+        loss: "channelwise_kl" as in the paper, "reverse_kl" for the other order, or "l2cos".
         scale: one factor on the whole loss, which is small by its 1/N.
         alpha: guards the logarithm of `channelwise_kl`.
         taps: stages to align; empty takes those of the localizer's spec.
         fit: how long and how fast.
     """
 
-    loss: Literal["channelwise_kl", "l2cos"] = "channelwise_kl"
+    loss: Literal["channelwise_kl", "reverse_kl", "l2cos"] = "channelwise_kl"
     scale: float = 1e3
     alpha: float = 1e-8
     taps: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ def run(recipe: FfaRecipe, output: Path, report: Report = silent) -> Path:
     Raises:
         AnsmError: a name, a file or a folder cannot be used, or training stopped.
     """
+    require_own_checkpoint(output, "ffa", {"recipe": asdict(recipe)})
     save_config(recipe, output / "ffa.toml")
     ansm, parent = first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
     place = prepare(recipe, ansm, output, report)
@@ -101,7 +103,7 @@ def run_stage(
     return train_stage(
         "ffa",
         place,
-        make_step(place, ffa),
+        place.each(lambda one: make_step(one, ffa)),
         ffa.fit,
         output,
         recipe=recipe,
@@ -181,6 +183,7 @@ class _Enough(Exception):  # noqa: N818 - it stops a pass, it is no error
 
 def align(ffa: Ffa, processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
     """Return the scaled alignment loss of features `(B, C, N)`."""
-    if ffa.loss == "channelwise_kl":
-        return ffa.scale * channelwise_kl(processed, original, alpha=ffa.alpha)
-    return ffa.scale * l2cos(processed, original)
+    if ffa.loss == "l2cos":
+        return ffa.scale * l2cos(processed, original)
+    reverse = ffa.loss == "reverse_kl"
+    return ffa.scale * channelwise_kl(processed, original, alpha=ffa.alpha, reverse=reverse)

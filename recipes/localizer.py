@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
+from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.localizer import describe, fingerprint, mask_forward
@@ -65,6 +66,7 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
     Raises:
         AnsmError: the data, the name or the folder cannot be used, or training stopped.
     """
+    require_own_checkpoint(output, "localizer", asdict(recipe))
     save_config(recipe, output / "localizer.toml")
     with seeded(recipe.fit.seed):
         model = build_architecture(recipe.localizer)

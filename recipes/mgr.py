@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ansm_plugin.attacks import Forward
 from ansm_plugin.augment import channel
+from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.losses import dual_mask
 from ansm_plugin.recipes.config import save_config
@@ -72,6 +73,7 @@ def run(recipe: MgrRecipe, output: Path, report: Report = silent) -> Path:
             "run `ansm train two-stage`."
         )
     ansm = load_ansm(recipe.start)
+    require_own_checkpoint(output, "mgr", {"recipe": asdict(recipe)})
     save_config(recipe, output / "mgr.toml")
     place = prepare(recipe, ansm, output, report)
     parent = sha256_of(recipe.start)
@@ -91,7 +93,7 @@ def run_stage(
     return train_stage(
         "mgr",
         place,
-        make_step(place, mgr),
+        place.each(lambda one: make_step(one, mgr)),
         mgr.fit,
         output,
         recipe=recipe,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,16 @@ from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
 from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
+from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.localizer import LocalizerSpec, fingerprint, mask_forward
+from ansm_plugin.metadata import read_json
 from ansm_plugin.processes import processes
 from ansm_plugin.training import (
     FitConfig,
     Report,
     Shard,
     Step,
+    StepOutput,
     discard_checkpoint,
     fit,
     silent,
@@ -38,6 +42,7 @@ class Stage:
 
     Attributes:
         localizer: its name, with `@weights.safetensors` unless it is a reference localizer.
+        also: names of further localizers that the same ANSM is to serve; each step is for one.
         data: the forged crops; another seed than the localizer's training had.
         attacks: what the crops are attacked with.
         saturation_penalty: weight of `mean(relu(|raw| - 1.5)^2)`, which keeps tanh unsaturated.
@@ -45,6 +50,7 @@ class Stage:
     """
 
     localizer: str = DEFAULT_LOCALIZER
+    also: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=lambda: DataConfig(count=12288, seed=1))
     attacks: AttackMixture = field(default_factory=AttackMixture)
     saturation_penalty: float = 10.0
@@ -76,22 +82,32 @@ class Suppressed(NamedTuple):
 
 
 def prepare(stage: Stage, ansm: ANSM, output: Path, report: Report = silent) -> Workplace:
-    """Build the defended localizer and the attacked crops of a stage.
+    """Build the defended localizers and the attacked crops of a stage.
 
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
-    device = training_device()
-    localizer = build_localizer(stage.localizer)
+    crops = load_crops(stage.data).to(training_device())
+    others = tuple(
+        _prepare(stage, name, crops, ansm, output / f"attacked-{number}", report)
+        for number, name in enumerate(stage.also, start=2)
+    )
+    first = _prepare(stage, stage.localizer, crops, ansm, output / "attacked", report)
+    return replace(first, others=others)
+
+
+def _prepare(
+    stage: Stage, name: str, crops: Forgeries, ansm: ANSM, folder: Path, report: Report
+) -> Workplace:
+    localizer = build_localizer(name)
     defended = wrap_with_ansm(localizer, ansm=ansm)
-    defended.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    crops = load_crops(stage.data).to(device)
+    defended.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     attacked = attacked_crops(
         mask_forward(localizer, defended.spec, precision=stage.attacks.precision),
         crops,
         stage.attacks,
         seed=stage.data.seed,
-        folder=output / "attacked",
+        folder=folder,
         identity={"localizer": fingerprint(localizer), "data": asdict(stage.data)},
         report=report,
         among=processes(),
@@ -101,11 +117,33 @@ def prepare(stage: Stage, ansm: ANSM, output: Path, report: Report = silent) -> 
 
 @dataclass(frozen=True)
 class Workplace:
-    """The defended localizer, its training pairs and the choices of the stage."""
+    """The defended localizer, its training pairs and the choices of the stage.
+
+    `others` are the workplaces of further localizers behind the same ANSM.
+    """
 
     defended: DefendedLocalizer[nn.Module]
     pairs: Pairs
     stage: Stage
+    others: tuple[Workplace, ...] = ()
+
+    def each(self, make: Callable[[Workplace], Step]) -> Step:
+        """Return a step that is made for one localizer, drawn at random where there are several."""
+        steps = [make(place) for place in (self, *self.others)]
+        if len(steps) == 1:
+            return steps[0]
+
+        def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+            chosen = int(torch.randint(len(steps), (), generator=generator))
+            return steps[chosen](generator, shard)
+
+        return step
+
+    def identify(self) -> dict[str, str]:
+        """Return family, class and sha256 of the localizer, with the sha256 of the others."""
+        found = identify(self.defended.localizer, self.spec)
+        also = " ".join(fingerprint(other.defended.localizer) for other in self.others)
+        return {**found, "also": also} if also else found
 
     @property
     def spec(self) -> LocalizerSpec:
@@ -156,7 +194,7 @@ def train_stage(
         last.update(logs)
         report(stage, done, steps, logs)
 
-    localizer = identify(place.defended.localizer, place.spec)
+    localizer = place.identify()
     identity = {"recipe": recipe, "localizer": localizer, "parent": parent}
     fit(name, place.ansm, step, config, folder=output, identity=identity, report=watch)
     provenance = Provenance(
@@ -185,6 +223,6 @@ def is_finished(path: Path, place: Workplace, recipe: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     metadata = read_ansm_metadata(path)
-    written = [json.loads(metadata.get(key, "{}")) for key in ("recipe", "localizer")]
-    wanted = [recipe, identify(place.defended.localizer, place.spec)]
+    written = [read_json(metadata, key, path) for key in ("recipe", "localizer")]
+    wanted = [recipe, place.identify()]
     return bool(written == json.loads(json.dumps(wanted, default=str)))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ansm_plugin.ansm import DEFAULT_PRESET
+from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.recipes import ffa as stage_1
 from ansm_plugin.recipes import mgr as stage_2
 from ansm_plugin.recipes.config import save_config
@@ -44,12 +45,14 @@ def run(recipe: TwoStageRecipe, output: Path, report: Report = silent) -> Path:
     Raises:
         AnsmError: a name, a file or a folder cannot be used, or training stopped.
     """
-    save_config(recipe, output / "two_stage.toml")
-    ansm, parent = stage_1.first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
-    place = prepare(recipe, ansm, output, report)
     table = asdict(recipe)
     # Stage 1 does not depend on the choices of stage 2: changing those keeps its result.
     first_table = {k: v for k, v in table.items() if k != "mgr"}
+    require_own_checkpoint(output, "ffa", {"recipe": first_table})
+    require_own_checkpoint(output, "mgr", {"recipe": table})
+    save_config(recipe, output / "two_stage.toml")
+    ansm, parent = stage_1.first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
+    place = prepare(recipe, ansm, output, report)
     first = output / "ffa.safetensors"
     if not is_finished(first, place, first_table):
         stage_1.run_stage(

@@ -17,7 +17,7 @@ from ansm_plugin.backbones import reference
 from ansm_plugin.cli import main
 from ansm_plugin.data import Pair, load_crops
 from ansm_plugin.demo import demo_data, demonstrate
-from ansm_plugin.errors import ConfigError, ImageError
+from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig, Sample
 from ansm_plugin.pictures import panels
 from ansm_plugin.samples import WholeImages, crop_samples
@@ -130,14 +130,6 @@ def test_whole_images_are_grouped_by_size(pairs: list[Pair]) -> None:
     assert samples[0].masks.shape == (2, 1, 40, 48)
     assert set(samples[0].masks.flatten().tolist()) == {0, 1}
     assert len(samples[:1]) == 1
-
-
-def test_an_image_too_large_to_attack_is_refused(
-    pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ansm_plugin.samples._LARGEST_PIXELS", 2000)
-    with pytest.raises(ImageError, match=r"b\.png is 48x64"):
-        WholeImages(pairs)
 
 
 @pytest.mark.usefixtures("packaged")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ansm_plugin.cli import main
 from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.forgeries import Pixels
-from ansm_plugin.localize import localize_image, outline, overlay, spans
+from ansm_plugin.localize import localize_image, outline, overlay
 from ansm_plugin.localizer import LocalizerSpec
+from ansm_plugin.tiles import spans
 
 SPEC = LocalizerSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), stride=4)
 
@@ -285,3 +286,21 @@ def test_a_photograph_of_ten_megapixels_is_done_in_tiles(folder: Path) -> None:
     assert localize(folder, "large.png") == 0
     with Image.open(folder / "out" / "large-mask.png") as mask:
         assert mask.size == (4000, 2500)
+
+
+def test_the_ansm_may_compute_in_bf16(folder: Path) -> None:
+    masks = []
+    for precision in ("fp32", "bf16"):
+        output = folder / precision
+        arguments = ["localize", str(folder / "photo.png"), "--output", str(output)]
+        assert main([*arguments, "--ansm-precision", precision]) == 0
+        masks.append(np.asarray(Image.open(output / "photo-mask.png")))
+    assert (masks[0] != masks[1]).mean() < 0.05
+
+
+def test_the_precision_of_an_ansm_that_is_not_used_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["localize", str(folder / "photo.png"), "--output", str(folder / "out"), "--bare"]
+    assert main([*arguments, "--ansm-precision", "bf16"]) == 2
+    assert "--bare and --ansm-precision were both given" in capsys.readouterr().err

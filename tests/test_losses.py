@@ -52,6 +52,17 @@ def test_channelwise_kl_hand_number() -> None:
 def test_channelwise_kl_is_not_symmetric_so_the_order_matters() -> None:
     a, b = features(0, (1, 2, 5)), features(1, (1, 2, 5))
     assert channelwise_kl(a, b).item() != pytest.approx(channelwise_kl(b, a).item())
+    assert channelwise_kl(a, b, reverse=True).item() == channelwise_kl(b, a).item()
+
+
+def test_the_gradient_goes_to_the_processed_features_in_either_order() -> None:
+    a, b = features(0, (1, 2, 5)), features(1, (1, 2, 5))
+    for feature in (*a, *b):
+        feature.requires_grad_()
+    channelwise_kl(a, b, reverse=True).backward()
+    assert a[0].grad is not None
+    assert a[0].grad.abs().sum() > 0
+    assert b[0].grad is None
 
 
 @pytest.mark.parametrize("loss", [channelwise_kl, l2cos])

@@ -27,7 +27,7 @@ HEAVY = (
 # Modules may import from their own row or from rows above it.
 LAYERS = [
     ("errors",),
-    ("registry", "files", "plugins", "options", "processes", "text"),
+    ("registry", "files", "plugins", "options", "processes", "text", "tiles"),
     ("localizer", "ansm", "metadata", "forgeries"),
     ("taps", "losses", "attacks", "augment", "photographs"),
     ("defended", "data"),
@@ -40,6 +40,7 @@ LAYERS = [
         "baselines",
         "anti_forensics",
         "attacked",
+        "checkpoints",
         "convert",
         "lists",
         "localize",

@@ -96,6 +96,9 @@ def run(
     white_box_steps: int | None,
     adaptive: tuple[str, ...] | None,
     precision: Precision | None,
+    ansm_precision: Precision,
+    tile: int,
+    cost_size: int | None,
     surrogate: list[str],
     baselines: tuple[str, ...] | None,
     seed: int,
@@ -123,6 +126,7 @@ def run(
         adaptive=effort.adaptive if adaptive is None else adaptive,
         precision=effort.precision,
         attack_precision=precision or effort.attack_precision,
+        tile=tile,
         seed=seed,
     )
     names = baseline_names(baselines or effort.baselines)
@@ -131,7 +135,7 @@ def run(
     material = read_material(
         images, masks, pattern, count or effort.count, VALIDATION if names else 0
     )
-    defended = load_defended(localizer, ansm, may_be_untrained=True)
+    defended = load_defended(localizer, ansm, may_be_untrained=True, precision=ansm_precision)
     with progress(Console(stderr=True)) as report:
         others = fit_baselines(names, defended, material.validation, config, report=report)
         bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
@@ -150,8 +154,8 @@ def run(
         )
     if not among.is_first:
         return
-    size = material.scored[0].images.shape[-2:]
-    evaluation = replace(evaluation, cost=costs(defended, others, (size[0], size[1])))
+    height, width = (cost_size or min(tile, n) for n in material.scored[0].images.shape[-2:])
+    evaluation = replace(evaluation, cost=costs(defended, others, (height, width)))
     # A log has room for names in one line; a terminal has the room that it has.
     print_table(evaluation, Console(width=None if sys.stdout.isatty() else 120))
     if json is not None:

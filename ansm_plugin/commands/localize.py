@@ -9,14 +9,16 @@ import numpy as np
 from rich.console import Console
 from torch import nn
 
+from ansm_plugin.ansm import Precision
 from ansm_plugin.commands.models import load_defended, load_localizer, warn_if_untrained
 from ansm_plugin.commands.progress import progress
 from ansm_plugin.data import list_images, read_image
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError
 from ansm_plugin.files import make_folder
-from ansm_plugin.localize import OVERLAP, localize_image, overlay, save_png
+from ansm_plugin.localize import localize_image, overlay, save_png
 from ansm_plugin.localizer import LocalizerSpec, describe
 from ansm_plugin.text import one_line, say
+from ansm_plugin.tiles import OVERLAP
 
 
 def run(
@@ -25,6 +27,7 @@ def run(
     output: Path,
     localizer: str | None,
     ansm: Path | None,
+    ansm_precision: Precision,
     bare: bool,
     tile: int,
 ) -> None:
@@ -37,7 +40,7 @@ def run(
         raise ConfigError(f"--tile is {tile}; it must be {2 * OVERLAP} or more.")
     files = expand(photos)
     require_separate_outputs(files, output)
-    model, spec = _model(localizer, ansm, bare=bare)
+    model, spec = _model(localizer, ansm, ansm_precision, bare=bare)
     make_folder(output)
     failures: list[str] = []
     with progress(Console(stderr=True)) as report:
@@ -101,12 +104,14 @@ def _overlay_path(file: Path, output: Path) -> Path:
 
 
 def _model(
-    localizer: str | None, ansm: Path | None, *, bare: bool
+    localizer: str | None, ansm: Path | None, precision: Precision, *, bare: bool
 ) -> tuple[nn.Module, LocalizerSpec]:
     if bare and ansm is not None:
         raise ConfigError("--bare and --ansm were both given; choose one.")
+    if bare and precision != "fp32":
+        raise ConfigError("--bare and --ansm-precision were both given; choose one.")
     if not bare:
-        defended = load_defended(localizer, ansm)
+        defended = load_defended(localizer, ansm, precision=precision)
         warn_if_untrained(defended.ansm)
         return defended, defended.spec
     print("bare localizer: no defence against adversarial noise is used")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ansm_plugin.ansm import ANSM
+from ansm_plugin.ansm import ANSM, Precision
 from ansm_plugin.backbones import reference
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError
@@ -15,7 +15,11 @@ from ansm_plugin.registry import family_names
 
 
 def load_defended(
-    localizer: str | None, ansm: Path | None, *, may_be_untrained: bool = False
+    localizer: str | None,
+    ansm: Path | None,
+    *,
+    may_be_untrained: bool = False,
+    precision: Precision = "fp32",
 ) -> DefendedLocalizer[nn.Module]:
     """Build a localizer and put its ANSM in front of it.
 
@@ -23,6 +27,7 @@ def load_defended(
         localizer: its name; None is the embedded one.
         ansm: weights; None takes those that come with the embedded localizer.
         may_be_untrained: whether another localizer may go without weights; it gets a fresh ANSM.
+        precision: of the convolutions inside the ANSM.
 
     Raises:
         ConfigError: another localizer without weights.
@@ -36,7 +41,10 @@ def load_defended(
             f"no ANSM is known for {name}: pass --ansm FILE, train one with `ansm train two-stage "
             f"--localizer {name} --output DIR`, or pass --bare to use no defence."
         )
-    return wrap_with_ansm(load_localizer(name), None if weights is None else str(weights))
+    defended = wrap_with_ansm(load_localizer(name), None if weights is None else str(weights))
+    if isinstance(defended.ansm, ANSM):
+        defended.ansm.precision = precision
+    return defended
 
 
 def warn_if_untrained(ansm: nn.Module) -> None:

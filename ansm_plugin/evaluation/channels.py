@@ -49,10 +49,10 @@ def _coded(image: Tensor, codec: str, quality: int) -> Tensor:
     from PIL import Image
 
     stream = io.BytesIO()
-    pixels = image.detach().mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    pixels = image.detach().mul(255).round_().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(pixels).save(stream, codec, quality=quality)
     decoded = np.array(Image.open(stream).convert("RGB"))
-    return torch.from_numpy(decoded).permute(2, 0, 1).to(image.device).float().div(255)
+    return torch.from_numpy(decoded).permute(2, 0, 1).to(image.device).float().div_(255)
 
 
 def _resize(images: Tensor, masks: Tensor, percent: int) -> Passed:

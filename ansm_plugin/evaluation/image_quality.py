@@ -7,6 +7,8 @@ import.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +16,7 @@ from torch.nn import functional
 from ansm_plugin.errors import ImageError
 
 _WINDOW = 11  # pixels on each side of the Gaussian window of SSIM (Wang et al., 2004)
+_MOST_PIXELS = 4_000_000  # of an image that is compared at once, which takes 200 bytes for each
 
 
 def psnr_scores(changed: Tensor, images: Tensor) -> Tensor:
@@ -24,11 +27,21 @@ def psnr_scores(changed: Tensor, images: Tensor) -> Tensor:
     Raises:
         ImageError: the shapes differ or are no images.
     """
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
     _require_matching(changed, images)
     if not len(images):
         return torch.zeros(0, dtype=torch.float64)
+    bands = _bands(images, overlap=0)
+    scores = [_psnr(changed[..., band, :], images[..., band, :]) for band in bands]
+    if len(bands) == 1:
+        return scores[0]
+    # Back to mean squares, which weighted by rows add up to that of the whole.
+    rows = [band.stop - band.start for band in bands]
+    return -10 * _mean([10 ** (-s / 10) for s in scores], rows).log10()
+
+
+def _psnr(changed: Tensor, images: Tensor) -> Tensor:
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     scores: Tensor = peak_signal_noise_ratio(
         changed.detach().double().cpu(),
         images.double().cpu(),
@@ -49,16 +62,42 @@ def ssim_scores(changed: Tensor, images: Tensor) -> Tensor:
     Raises:
         ImageError: the shapes differ or are no images.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     _require_matching(changed, images)
     if not len(images):
         return torch.zeros(0, dtype=torch.float64)
+    # torchmetrics averages over the places where the window fits: those of bands that overlap by
+    # one row less than the window are those of the whole.
+    bands = _bands(images, overlap=_WINDOW - 1)
+    places = [band.stop - band.start - _WINDOW + 1 for band in bands]
+    scores = [_ssim(changed[..., band, :], images[..., band, :]) for band in bands]
+    if len(bands) == 1:
+        return scores[0]
+    return _mean(scores, places)
+
+
+def _ssim(changed: Tensor, images: Tensor) -> Tensor:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     scores = structural_similarity_index_measure(
         _windowed(changed.detach()), _windowed(images), data_range=1.0, reduction="none"
     )
     assert isinstance(scores, Tensor)  # a tuple only where the full map is asked for
     return scores.double()
+
+
+def _mean(values: Sequence[Tensor], weights: Sequence[int]) -> Tensor:
+    total = torch.stack([v * w for v, w in zip(values, weights, strict=True)]).sum(0)
+    return total / sum(weights)
+
+
+def _bands(images: Tensor, overlap: int) -> list[slice]:
+    """Return rows that are compared at once; all of them except in a photograph of many pixels."""
+    height, width = images.shape[-2:]
+    if height * width <= _MOST_PIXELS:
+        return [slice(0, height)]
+    rows = max(4 * _WINDOW, _MOST_PIXELS // (4 * width))
+    starts = range(0, max(1, height - overlap), rows - overlap)
+    return [slice(start, min(start + rows, height)) for start in starts]
 
 
 def _windowed(images: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ansm_plugin.attacks import AttackSpec, attack_spec
 from ansm_plugin.attacks.features import FEATURE_ATTACK
-from ansm_plugin.errors import ConfigError, ImageError, unknown_name
+from ansm_plugin.errors import ConfigError, unknown_name
 from ansm_plugin.evaluation.channels import channel
 from ansm_plugin.evaluation.results import THREATS, Defence, Threat
-from ansm_plugin.localizer import require_pixels
+from ansm_plugin.tiles import TILE, Tiling
 
 
 class Sample(NamedTuple):
@@ -49,7 +49,8 @@ class EvaluationConfig:
         unseen: attacks of T2, "name@radius", of other kind or radius than training had.
         transfer: attacks of T3, "name@radius", through each surrogate; through the encoder, the
             feature attack at their radii.
-        white_box_attacks: attacks through the defended localizer (T4).
+        white_box_attacks: attacks through the defended localizer (T4): the first at every radius,
+            the others at the largest.
         white_box_steps: their steps; 0 leaves T4 out.
         white_box_eps_255: their radii in grey levels.
         adaptive: ways to help the first of them, at the largest radius: names of views of
@@ -61,6 +62,8 @@ class EvaluationConfig:
         precision: "bf16" runs scoring under autocast.
         attack_precision: "bf16" runs attacks under autocast, which is enough for the sign of a
             gradient.
+        tile: longest side in pixels of what is attacked and scored at once; larger images are cut
+            into overlapping tiles.
         seed: decides random starts and bootstrap.
     """
 
@@ -81,10 +84,12 @@ class EvaluationConfig:
     queries: int = 1000
     precision: Literal["fp32", "bf16"] = "fp32"
     attack_precision: Literal["fp32", "bf16"] = "fp32"
+    tile: int = TILE
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise ConfigError for unknown names and numbers out of range."""
+        Tiling(self.tile)
         for name in (*self.attacks, *self.white_box_attacks):
             attack_spec(name)
         for name in (*self.unseen, *self.transfer):
@@ -234,12 +239,13 @@ def _transfer_cells(
 
 
 def _white_cells(config: EvaluationConfig) -> Iterator[Cell]:
-    for name in config.white_box_attacks if config.white_box_steps else ():
+    widest = float(max(config.white_box_eps_255))
+    for number, name in enumerate(config.white_box_attacks if config.white_box_steps else ()):
         spec = attack_spec(name, steps=config.white_box_steps)
-        for eps in config.white_box_eps_255:
+        for eps in (widest,) if number else config.white_box_eps_255:
             yield Cell("T4", name, float(eps), "ansm", ("ansm",), spec)
     if config.white_box_steps:
-        name, widest = config.white_box_attacks[0], float(max(config.white_box_eps_255))
+        name = config.white_box_attacks[0]
         spec = attack_spec(name, steps=config.white_box_steps)
         for way in config.adaptive:
             as_it_is = way in (WARM_START, EXPECTATION)
@@ -270,30 +276,3 @@ def _channel_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iter
 
 def _query_cells(config: EvaluationConfig) -> Iterator[Cell]:
     yield Cell("T6", "square", float(max(config.white_box_eps_255)), "ansm", ("ansm",))
-
-
-def require_samples(samples: Sequence[Sample]) -> int:
-    """Return the number of images.
-
-    Raises:
-        ImageError: a sample cannot be scored, or no image is forged.
-    """
-    count, any_forged = 0, False
-    for images, masks, names in samples:
-        require_pixels(images)
-        expected = (len(images), 1, *images.shape[-2:])
-        if tuple(masks.shape) != expected or len(names) != len(images):
-            raise ImageError(
-                f"masks have shape {tuple(masks.shape)} and there are {len(names)} names; images "
-                f"of shape {tuple(images.shape)} need masks {expected} and one name each."
-            )
-        if not bool(((masks == 0) | (masks == 1)).all()):
-            raise ImageError(f"the masks of {', '.join(names[:3])} hold other values than 0 and 1.")
-        count += len(images)
-        any_forged = any_forged or bool(masks.any())
-    if not any_forged:
-        raise ImageError(
-            f"none of the {len(samples)} batches holds a forged image (a mask that is not empty); "
-            "F1 needs at least one."
-        )
-    return count

@@ -8,12 +8,17 @@ writes its own file, `NAME.RANK.jsonl`; the next call, of any number of processe
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.evaluation.plan import Cell, EvaluationConfig, Sample
 from ansm_plugin.evaluation.scores import Scores, from_json, to_json
+from ansm_plugin.localizer import fingerprint
 from ansm_plugin.processes import ALONE, Processes, absorb_parts, part_of
 
 
@@ -78,3 +83,28 @@ class Records:
         if text and not text.endswith("\n"):
             with path.open("a", encoding="utf-8") as stream:
                 stream.write("\n")  # the next line starts on its own
+
+
+def key_of(cell: Cell, config: EvaluationConfig, batch: int) -> str:
+    """Return what decides the scores of a cell on a batch, beside models and images."""
+    effort = config.queries if cell.threat == "T6" else cell.spec
+    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {cell.through} {effort}"
+
+
+def identity_of(
+    defended: DefendedLocalizer[Any],
+    config: EvaluationConfig,
+    samples: Sequence[Sample],
+    records: Path | None,
+) -> str:
+    """Return a hash of models, images and precision; "" where nothing is kept."""
+    if records is None:
+        return ""
+    inside = getattr(defended.ansm, "precision", "fp32")
+    choices = f"{config.precision} {config.attack_precision} {inside} {config.seed} {config.tile}"
+    digest = hashlib.sha256(f"{fingerprint(defended)} {choices}".encode())
+    for images, masks, names in samples:
+        for pixels in (images, masks):
+            digest.update(pixels.contiguous().view(-1).numpy().data)
+        digest.update(repr(names).encode())
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from ansm_plugin.attacks.adaptive import adaptive_forwards
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
 from ansm_plugin.evaluation.alarms import UNTRAINED, find_alarms
-from ansm_plugin.evaluation.cells import Batch
+from ansm_plugin.evaluation.cells import Batch, shared_attacks
 from ansm_plugin.evaluation.plan import (
     EXPECTATION,
     WARM_START,
@@ -28,17 +27,17 @@ from ansm_plugin.evaluation.plan import (
     EvaluationConfig,
     Sample,
     plan,
-    require_samples,
     view_name,
 )
 from ansm_plugin.evaluation.probes import probe
-from ansm_plugin.evaluation.records import Records
+from ansm_plugin.evaluation.records import Records, identity_of, key_of
 from ansm_plugin.evaluation.results import Defence, Evaluation, summarise
 from ansm_plugin.evaluation.rows import make_rows
-from ansm_plugin.evaluation.scores import Scores, joined, quality_of, score
+from ansm_plugin.evaluation.scores import Scores, joined, quality_of, require_samples, score
 from ansm_plugin.evaluation.searches import search_doubts
-from ansm_plugin.localizer import fingerprint, mask_forward
+from ansm_plugin.localizer import mask_forward
 from ansm_plugin.processes import ALONE, Processes
+from ansm_plugin.tiles import Tiling
 from ansm_plugin.training import Report, silent
 from ansm_plugin.weights import identify
 
@@ -63,11 +62,12 @@ def evaluate(
     """Score bare and defended localizer on original and attacked images.
 
     Only forged images count in F1, IoU and AUC, and only they are attacked; authentic ones give
-    the false-positive share of the T0 rows. Modules are put in eval mode meanwhile.
+    the false-positive share of the T0 rows. Modules are put in eval mode meanwhile. Images larger
+    than a tile of the config are attacked and scored tile by tile, with one mask each.
 
     Args:
         defended: made by `wrap_with_ansm`; its device is used.
-        samples: batches; a batch is attacked at once, so its size decides the memory.
+        samples: batches; a tile of all images of one is attacked at once, which decides the memory.
         config: the attacks.
         localizer: name for the result; by default family, class and hash.
         ansm: name for the result; by default preset or class.
@@ -105,10 +105,11 @@ def evaluate(
     possible = tuple(w for w in config.adaptive if w in known or view_name(w) in views)
     config = replace(config, adaptive=possible)
     cells = plan(config, list(baselines), list(surrogates))
-    identity = among.once(lambda: _identity(defended, config, samples, records))
+    identity = among.once(lambda: identity_of(defended, config, samples, records))
     kept = Records(records, identity, among)
+    tiling = Tiling(config.tile, defended.spec.stride)
     with _eval_mode(defended):
-        roles = Roles(attacked, scored)
+        roles = Roles(attacked, {name: tiling.blended(f) for name, f in scored.items()})
         scores = _scores(cells, roles, samples, defended, config, kept, report, among)
         # In fp32: the steps of bf16 are larger than the differences that are looked for.
         exact = mask_forward(defended, defended.spec)
@@ -162,6 +163,9 @@ def _scores(
     total = len(cells) * len(samples)
     found: dict[int, list[CellScores]] = {}  # by batch: starts are seeded by its number
 
+    tiling = Tiling(config.tile, defended.spec.stride)
+    shared = shared_attacks(cells)
+
     def suppress(pixels: Tensor) -> Tensor:
         return pixels + defended.perturbation(defended.spec.normalise(pixels))
 
@@ -171,13 +175,13 @@ def _scores(
         batch: Batch | None = None
         found[index] = []
         for position, cell in enumerate(cells):
-            key = _key(cell, config, index)
+            key = key_of(cell, config, index)
             scores = records.get(key)
             if scores is None or set(scores) != set(cell.scored):
                 batch = batch or Batch(
-                    _placed(samples[index], defended), index, roles.attacked, config
+                    _placed(samples[index], defended), index, roles.attacked, config, tiling, shared
                 )
-                scores = _score_cell(batch, cell, roles.scored, suppress)
+                scores = _score_cell(batch, cell, roles.scored, tiling.blended(suppress))
                 records.put(key, scores)
             found[index].append(scores)
             # Parts of other processes, which are about as far, count as finished.
@@ -198,32 +202,11 @@ def _score_cell(
         quality = quality_of(images, originals)  # slow, and the same before every defence
         found = {d: values._replace(**quality) for d, values in found.items()}
     elif not cell.channel:  # T0: what the defence adds where there is nothing to suppress
+        chosen = images if bool(forged.all()) else images[forged]  # choosing copies
         with torch.no_grad():
-            suppressed = suppress(images[forged])
-        found["ansm"] = found["ansm"]._replace(**quality_of(suppressed, images[forged]))
+            suppressed = suppress(chosen)
+        found["ansm"] = found["ansm"]._replace(**quality_of(suppressed, chosen))
     return found
-
-
-def _key(cell: Cell, config: EvaluationConfig, batch: int) -> str:
-    """Return what decides the scores of a cell on a batch, beside models and images."""
-    effort = config.queries if cell.threat == "T6" else cell.spec
-    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {cell.through} {effort}"
-
-
-def _identity(
-    defended: DefendedLocalizer[Any],
-    config: EvaluationConfig,
-    samples: Sequence[Sample],
-    records: Path | None,
-) -> str:
-    """Return a hash of models, images and precision; "" where nothing is kept."""
-    if records is None:
-        return ""
-    choices = f"{config.precision} {config.attack_precision} {config.seed}"
-    digest = hashlib.sha256(f"{fingerprint(defended)} {choices}".encode())
-    for images, masks, names in samples:
-        digest.update(images.numpy().tobytes() + masks.numpy().tobytes() + repr(names).encode())
-    return digest.hexdigest()
 
 
 def _doubts(
@@ -233,20 +216,24 @@ def _doubts(
     config: EvaluationConfig,
 ) -> tuple[str, ...]:
     """Return reasons to distrust the gradient through the module, and the search along it."""
-    few = _first_forged(samples, defended)
+    few = _first_forged(samples, defended, Tiling(config.tile, defended.spec.stride))
     doubts = probe(
         forward, lambda x: defended.perturbation(defended.spec.normalise(x)), few, config
     )
     return (*doubts, *search_doubts(forward, few, config))
 
 
-def _first_forged(samples: Sequence[Sample], defended: nn.Module) -> Sample:
-    """Return a few forged images of the first batch that has any."""
+def _first_forged(
+    samples: Sequence[Sample], defended: DefendedLocalizer[Any], tiling: Tiling
+) -> Sample:
+    """Return a few forged images of the first batch that has any, no larger than a tile."""
     for index in range(len(samples)):
         images, masks, names = _placed(samples[index], defended)
         forged = masks.flatten(1).any(1)
         if bool(forged.any()):
-            return Sample(images[forged][:4], masks[forged][:4], names[:4])
+            images, masks = images[forged][:4], masks[forged][:4]
+            rows, columns = tiling.fullest(masks)
+            return Sample(images[..., rows, columns], masks[..., rows, columns], names[:4])
     raise ImageError("no image is forged.")  # require_samples has refused this before
 
 

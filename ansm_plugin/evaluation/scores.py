@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward
-from ansm_plugin.errors import LocalizerError
+from ansm_plugin.errors import ImageError, LocalizerError
 from ansm_plugin.evaluation.image_quality import psnr_scores, ssim_scores
 from ansm_plugin.evaluation.metrics import (
     auc_scores,
@@ -19,6 +19,8 @@ from ansm_plugin.evaluation.metrics import (
     iou_scores,
     permuted_f1_scores,
 )
+from ansm_plugin.evaluation.plan import Sample
+from ansm_plugin.localizer import require_pixels
 
 _MOST_PSNR = 100.0  # dB
 
@@ -37,6 +39,33 @@ class Scores(NamedTuple):
     false_positives: Tensor
     psnr: Tensor
     ssim: Tensor
+
+
+def require_samples(samples: Sequence[Sample]) -> int:
+    """Return the number of images.
+
+    Raises:
+        ImageError: a sample cannot be scored, or no image is forged.
+    """
+    count, any_forged = 0, False
+    for images, masks, names in samples:
+        require_pixels(images)
+        expected = (len(images), 1, *images.shape[-2:])
+        if tuple(masks.shape) != expected or len(names) != len(images):
+            raise ImageError(
+                f"masks have shape {tuple(masks.shape)} and there are {len(names)} names; images "
+                f"of shape {tuple(images.shape)} need masks {expected} and one name each."
+            )
+        if not bool(((masks == 0) | (masks == 1)).all()):
+            raise ImageError(f"the masks of {', '.join(names[:3])} hold other values than 0 and 1.")
+        count += len(images)
+        any_forged = any_forged or bool(masks.any())
+    if not any_forged:
+        raise ImageError(
+            f"none of the {len(samples)} batches holds a forged image (a mask that is not empty); "
+            "F1 needs at least one."
+        )
+    return count
 
 
 def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Scores:

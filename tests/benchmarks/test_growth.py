@@ -3,12 +3,18 @@
 `python tests/benchmarks/test_growth.py [--output growth.png]` fits `cost = c * n ** exponent` to
 processor time and peak memory of a defended forward pass, of one attack and of a whole evaluation,
 prints the exponents and draws the points. Work is proportional to each variable, so an exponent of
-1 is all there should be; fixed costs pull it below 1.
+1 is all there should be; fixed costs pull it below 1. Against processes (gloo, on this machine) the
+same evaluation is shared: what the busiest of them takes should fall as 1 / n, its memory not grow.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +30,7 @@ from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
 from ansm_plugin.localizer import LocalizerSpec, mask_forward
+from ansm_plugin.processes import ALONE, Processes, processes
 
 LIMIT = 1.25  # exponent of anything
 SPEC = LocalizerSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -89,12 +96,12 @@ def attack_job(count: int, side: int) -> Job:
     )
 
 
-def evaluate_job(count: int, side: int) -> Job:
+def evaluate_job(count: int, side: int, among: Processes = ALONE) -> Job:
     """Return an evaluation of `count` images, a few at a time."""
     defended, names = pair(), tuple(map(str, range(PER_SAMPLE)))
     samples = [Sample(*forged(PER_SAMPLE, side), names) for _ in range(count // PER_SAMPLE)]
     config = EvaluationConfig(attacks=("pgd",), eps_255=(8,), steps=2, white_box_steps=0)
-    return lambda: evaluate(defended, samples, config)
+    return lambda: evaluate(defended, samples, config, among=among)
 
 
 def axes(sides: tuple[int, ...], counts: tuple[int, ...], side: int) -> list[Axis]:
@@ -154,6 +161,48 @@ def exponents(points: Sequence[Point]) -> tuple[float, float]:
     return exponent(sizes, seconds), exponent(sizes, peaks)
 
 
+# --- several processes --------------------------------------------------------------------------
+
+
+def shared(counts: Sequence[int], images: int, side: int) -> list[Point]:
+    """Return what the busiest process takes of one evaluation, by the number of processes."""
+    found = []
+    for count in counts:
+        parts = _started(count, images, side)
+        found.append(Point(count, *(max(part[i] for part in parts) for i in (0, 1))))
+    return found
+
+
+def _started(count: int, images: int, side: int) -> list[list[float]]:
+    """Start the workers as torchrun does; return processor seconds and bytes of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    command = [sys.executable, __file__, "--worker", str(images), str(side)]
+    workers = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+    said = [worker.communicate(timeout=300)[0] for worker in workers]
+    assert not any(worker.returncode for worker in workers)
+    return [json.loads(text.splitlines()[-1]) for text in said]
+
+
+def work(images: int, side: int) -> None:
+    """Be one of the processes; print processor seconds and bytes."""
+    job = evaluate_job(images, side, processes())
+    job()  # warms up
+    print(json.dumps([min(processor_seconds(job) for _ in range(3)), peak_bytes(job)]))
+
+
 def draw(curves: dict[str, list[Point]], path: Path) -> None:
     """Write a PNG: time beside memory, both axes logarithmic, relative to the smallest size."""
     from matplotlib.figure import Figure
@@ -198,6 +247,12 @@ def test_evaluation_keeps_no_images() -> None:
     assert many < 1.5 * few
 
 
+def test_processes_share_time_and_need_no_more_memory() -> None:
+    one, two = shared((1, 2), images=16, side=96)
+    assert two.seconds < 0.8 * one.seconds  # half, and what each does for itself
+    assert two.bytes < 1.1 * one.bytes
+
+
 def test_exponents_are_slopes() -> None:
     sizes = [1.0, 2.0, 4.0]
     assert exponent(sizes, [3 * s**1.5 for s in sizes]) == pytest.approx(1.5)
@@ -208,7 +263,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure all, print the exponents and draw them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, metavar="FILE.png")
+    parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
+    if given.worker:
+        work(*given.worker)
+        return
     chosen = axes(sides=(64, 128, 256, 512), counts=(1, 2, 4, 8), side=128)
     curves = {axis.label: measured(axis) for axis in chosen}
     print("| job | against | sizes | exponent of time | exponent of memory |")
@@ -218,6 +277,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sizes = f"{axis.sizes[0]} to {axis.sizes[-1]}"
         sizes += " squared" if axis.variable == "pixels" else ""
         print(f"| {axis.label} | {sizes} | {in_time:.2f} | {in_memory:.2f} |")
+    by_process = shared((1, 2), images=64, side=128)
+    in_time, in_memory = exponents(by_process)
+    print(f"| evaluate | processes | 1 to 2 | {in_time:.2f} (aim: -1) | {in_memory:.2f} (aim: 0) |")
     print(f"\nAim: at most {LIMIT}. Processor time, {torch.get_num_threads()} threads.")
     if given.output:
         draw(curves, given.output)

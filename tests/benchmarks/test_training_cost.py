@@ -27,6 +27,7 @@ from torch import Tensor
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attacked import AttackMixture, attack_batch
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
+from ansm_plugin.cli import _keep_freed_memory
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.recipes import ffa, mgr
 from ansm_plugin.recipes.stage import Pairs, Stage, Workplace
@@ -189,6 +190,7 @@ def test_a_step_costs_little_more_than_its_passes(recipe: Recipe) -> None:
 
 def main() -> None:
     """Print both tables."""
+    _keep_freed_memory()  # as `ansm train` does
     torch.set_num_threads(1)
     costs = {(recipe, bed): measure(recipe, bed, 9) for bed in BEDS for recipe in ("ffa", "mgr")}
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from ansm_plugin.anti_forensics import AttackPlan, write_attacked
 from ansm_plugin.backbones.timm_family import build as build_timm
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
+from ansm_plugin.export import PixelsToProbability, export_onnx
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.losses import mask_loss
 from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
@@ -101,6 +103,33 @@ def test_nothing_of_a_localizer_changes(family: str, is_training: bool, tmp_path
     list(model.parameters())[-1].requires_grad_(False)
     before = snapshot(model)
     use(model, tmp_path)
+    require_same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("way", ["onnx", "torch"])
+@pytest.mark.parametrize("is_training", [True, False], ids=["train mode", "eval mode"])
+@pytest.mark.parametrize(
+    "family",
+    ["plain", *(pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES if f != "plain")],
+)
+def test_nothing_of_a_localizer_changes_by_export(
+    family: str, is_training: bool, way: str, tmp_path: Path
+) -> None:
+    model = FAMILIES[family]().train(is_training)
+    first = next(model.parameters())
+    first.grad = torch.ones_like(first)
+    before = snapshot(model)
+    with torch.random.fork_rng():
+        ansm = ANSM(THIN)
+    defended = wrap_with_ansm(model, ansm=ansm)
+    if way == "onnx":
+        export_onnx(defended, tmp_path / "m.onnx", side=64)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own internals
+            torch.export.export(PixelsToProbability(defended).eval(), (torch.rand(1, 3, 64, 64,
+                                generator=torch.Generator().manual_seed(0)),))  # fmt: skip
+    assert unwrap(defended) is model
     require_same(before, snapshot(model))
 
 

@@ -150,7 +150,7 @@ def test_foreign_weights_to_start_from_are_refused(tmp_path: Path, data: DataCon
 # --- stage 1 --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["channelwise_kl", "l2cos"])
+@pytest.mark.parametrize("loss", ["channelwise_kl", "reverse_kl", "l2cos"])
 def test_stage_1_writes_weights_with_their_provenance(
     tmp_path: Path, stage: Fields, loss: Any
 ) -> None:
