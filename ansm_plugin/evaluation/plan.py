@@ -71,16 +71,13 @@ class EvaluationConfig:
     attacks: tuple[str, ...] = ("pgd", "mifgsm", "cospgd")
     eps_255: tuple[float, ...] = (2, 4, 8)
     steps: int = 10
-    unseen: tuple[str, ...] = (
-        *("fgsm@8", "difgsm@8", "apgd-margin@8"),
-        *("pgd-l2@8", "region@8", "pgd@16"),
-    )
+    unseen: tuple[str, ...] = ("fgsm@8", "apgd-margin@8", "pgd-l2@8", "region@8", "pgd@16")
     transfer: tuple[str, ...] = ("pgd@8", "mifgsm@8")
     white_box_attacks: tuple[str, ...] = ("pgd",)
     white_box_steps: int = 20
     white_box_eps_255: tuple[float, ...] = (8,)
     adaptive: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ("jpeg-90", "jpeg-75", "resize-75", "webp-80", "crop-90")
+    channels: tuple[str, ...] = ("jpeg-90", "resize-75", "webp-80", "crop-90")
     queries: int = 1000
     precision: Literal["fp32", "bf16"] = "fp32"
     attack_precision: Literal["fp32", "bf16"] = "fp32"
