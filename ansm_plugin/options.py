@@ -53,7 +53,10 @@ def _evaluate_options(parser: Parser) -> None:
         help="what attackers know (default: T0,T1,T2,T4,T5; T3 with --surrogate)",
     )
     parser.add_argument(
-        "--white-box-attacks", type=_names, metavar="NAMES", help="of T4 (default: pgd,margin)"
+        "--white-box-attacks",
+        type=_names,
+        metavar="NAMES",
+        help="of T4; the first at every radius, others at the largest (default: margin,pgd)",
     )
     parser.add_argument(
         "--white-box-steps", type=_natural, metavar="N", help="of T4 (default: 20; 0: no T4)"

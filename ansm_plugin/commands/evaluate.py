@@ -58,7 +58,7 @@ class Effort:
 
 FULL = Effort(
     threats=("T0", "T1", "T2", "T4", "T5"),
-    white_box_attacks=("pgd", "margin"),
+    white_box_attacks=("margin", "pgd"),
     white_box_eps=(2, 4, 8),
     white_box_steps=20,
     adaptive=("straight-through", "unsaturated", "bypass", "warm-start"),

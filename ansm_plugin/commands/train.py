@@ -76,6 +76,7 @@ def run(arguments: Sequence[str]) -> None:
     console = Console(stderr=True)
     with only_run_in(output), progress(console) as report:
         among = processes()  # waits for the first one, which has locked the folder
+        among.wait()  # and cleared it, where the processes had met before
         path = recipe.run(config, output, report)
     if among.is_first:
         say(f"wrote {path}")

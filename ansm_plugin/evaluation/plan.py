@@ -77,7 +77,7 @@ class EvaluationConfig:
     white_box_steps: int = 20
     white_box_eps_255: tuple[float, ...] = (8,)
     adaptive: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ("jpeg-90", "resize-75", "crop-90")
+    channels: tuple[str, ...] = ("jpeg-90", "resize-75", "webp-80", "crop-90")
     queries: int = 1000
     precision: Literal["fp32", "bf16"] = "fp32"
     attack_precision: Literal["fp32", "bf16"] = "fp32"
