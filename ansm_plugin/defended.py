@@ -110,7 +110,8 @@ class DefendedLocalizer(nn.Module, Generic[L]):
             raise ImageError(
                 f"a defended localizer was given {given}; it takes a tensor (B, 3, H, W)."
             )
-        home = next(self.ansm.parameters(), inputs).device
+        # Not next(..., default): torch 2.6 cannot compile it.
+        home = [*(p.device for p in self.ansm.parameters()), inputs.device][0]
         if inputs.device != home:
             raise LocalizerError(
                 f"the image is on {inputs.device}, the defended localizer on {home}; "

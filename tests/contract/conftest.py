@@ -110,6 +110,7 @@ SMP_COMBINATIONS = [_smp(*pair) for pair in all_pairs() if pair not in REFUSED]
 TIMM_COMBINATIONS = [
     Combination(f"timm:{name}", _timm_mean(name.partition("?")[0]), "pretrained_cfg")
     for name in TIMM
+    if timm.is_model(name.partition("?")[0])  # older releases of timm lack some
 ]
 SAMPLES = [*(_smp(*pair) for pair in SAMPLED), *TIMM_COMBINATIONS]
 
