@@ -12,6 +12,7 @@ from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
 from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.errors import LocalizerError
 from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.localizer import describe, fingerprint, mask_forward
 from ansm_plugin.losses import mask_loss
@@ -40,6 +41,8 @@ class LocalizerRecipe:
             of its `encoder` alone.
         data: the forged crops.
         bce_weight: share of cross-entropy beside soft Dice.
+        residual_stem: 0 leaves the start as it is; more makes the first convolution start as
+            high-pass filters of this gain, which look at noise instead of content.
         photometric: share of batches with changed brightness, contrast and gamma.
         fit: how long and how fast.
     """
@@ -48,6 +51,7 @@ class LocalizerRecipe:
     start: Path | None = None
     data: DataConfig = field(default_factory=lambda: DataConfig(count=32768))
     bce_weight: float = 0.3
+    residual_stem: float = 0.0
     photometric: float = 0.5
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(steps=4000, learning_rate=2e-3, weight_decay=1e-2)
@@ -72,6 +76,8 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
         model = build_architecture(recipe.localizer)
     if recipe.start is not None:
         load_start(model, recipe.start)
+    if recipe.residual_stem:
+        make_residual(model, recipe.residual_stem)
     model.to(memory_format=torch.channels_last)
     device = training_device()
     model.to(device)
@@ -111,6 +117,28 @@ def load_start(model: nn.Module, path: Path) -> None:
         load_localizer_weights(encoder, path)
     else:
         load_localizer_weights(model, path)
+
+
+def make_residual(model: nn.Module, gain: float) -> None:
+    """Let every kernel of the first convolution start with sum zero, times `gain`.
+
+    The traces of a forgery are a few grey levels beside content of a hundred; filters without a
+    constant part see the traces first. The idea is that of the constrained convolution of Bayar
+    and Stamm (IH&MMSec 2016), here as a start only: training may leave it.
+
+    Raises:
+        LocalizerError: the model has no convolution on three channels.
+    """
+    stem = next(
+        (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None
+    )
+    if stem is None:
+        raise LocalizerError(
+            "residual_stem needs a localizer with a convolution on three channels; this one has "
+            "none. Leave residual_stem at 0."
+        )
+    with torch.no_grad():
+        stem.weight.sub_(stem.weight.mean((2, 3), keepdim=True)).mul_(gain)
 
 
 def draw(

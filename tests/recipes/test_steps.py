@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer import describe, mask_forward
 from ansm_plugin.recipes.ffa import Features
+from ansm_plugin.recipes.localizer import make_residual
 from ansm_plugin.recipes.mgr import clean_masks
 from ansm_plugin.taps import taps
 
@@ -66,3 +68,16 @@ def test_clean_masks_are_made_for_all_crops() -> None:
     masks = clean_masks(lambda pixels: pixels[:, :1] - 0.5, images)
     assert masks.dtype == torch.uint8
     assert torch.equal(masks, (images[:, :1] > 127.5).to(torch.uint8))
+
+
+def test_a_residual_stem_sees_no_constant() -> None:
+    localizer = Twice()
+    make_residual(localizer, 5.0)
+    assert localizer.stem.weight.abs().sum() > 1
+    seen = localizer.stem(torch.full((1, 3, 5, 5), 0.7))[..., 2, 2]
+    torch.testing.assert_close(seen[0], localizer.stem.bias)
+
+
+def test_a_residual_stem_needs_a_convolution_on_images() -> None:
+    with pytest.raises(LocalizerError, match="Leave residual_stem at 0"):
+        make_residual(nn.Linear(3, 1), 5.0)
