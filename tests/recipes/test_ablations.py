@@ -1,0 +1,44 @@
+"""The table and the plot of the ablations, from made-up evaluations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+SCRIPT = Path(__file__).parents[2] / "recipes" / "proof" / "ablations.py"
+
+
+def write(path: Path, clean: float, left: float) -> None:
+    """Write an evaluation of a localizer with F1 0.9, of which T1 leaves 0.1 without its ANSM."""
+    scores = {"none": (0.9, 0.1), "ansm": (clean, left)}
+    rows = [
+        {"threat": threat, "attack": attack, "eps_255": eps, "defence": defence, "f1": f1}
+        for defence, (original, attacked) in scores.items()
+        for threat, attack, eps, f1 in (
+            ("T0", "none", 0.0, original),
+            *(("T1", "worst", eps, attacked) for eps in (2.0, 4.0, 8.0)),
+        )
+    ]
+    path.write_text(json.dumps({"rows": rows}))
+
+
+def test_the_reference_leads_and_every_variant_has_its_row(tmp_path: Path) -> None:
+    write(tmp_path / "l2cos.json", 0.85, 0.3)
+    write(tmp_path / "reference.json", 0.9, 0.5)
+    picture = tmp_path / "pictures" / "ablations.png"
+    picture.parent.mkdir()
+    command = [sys.executable, str(SCRIPT), str(tmp_path), str(picture)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[2:] == [
+        "| reference | 0.500 / 0.500 / 0.500 | +0.000 |",
+        "| l2cos | 0.250 / 0.250 / 0.250 | +0.050 |",
+    ]
+    assert Image.open(picture).size[0] > 500
+    assert [v["name"] for v in json.loads(picture.with_suffix(".json").read_text())] == [
+        "reference",
+        "l2cos",
+    ]
