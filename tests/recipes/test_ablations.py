@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,10 @@ def test_the_reference_leads_and_every_variant_has_its_row(tmp_path: Path) -> No
     picture = tmp_path / "pictures" / "ablations.png"
     picture.parent.mkdir()
     command = [sys.executable, str(SCRIPT), str(tmp_path), str(picture)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
+    printed = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment
+    ).stdout
     assert printed.splitlines()[2:] == [
         "| reference | 0.500 / 0.500 / 0.500 | +0.000 |",
         "| l2cos | 0.250 / 0.250 / 0.250 | +0.050 |",
