@@ -41,7 +41,8 @@ def test_the_reference_leads_and_every_variant_has_its_row(tmp_path: Path) -> No
         "| reference | 0.500 / 0.500 / 0.500 | +0.000 |",
         "| l2cos | 0.250 / 0.250 / 0.250 | +0.050 |",
     ]
-    assert Image.open(picture).size[0] > 500
+    with Image.open(picture) as opened:
+        assert opened.size[0] > 500
     assert [v["name"] for v in json.loads(picture.with_suffix(".json").read_text())] == [
         "reference",
         "l2cos",
