@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ansm_plugin.adapters import apply_adapter
     from ansm_plugin.ansm import ANSM
     from ansm_plugin.defended import DefendedLocalizer, unwrap, wrap_with_ansm
     from ansm_plugin.errors import AnsmError
@@ -24,6 +25,7 @@ __all__ = [
     "DefendedLocalizer",
     "LocalizerSpec",
     "__version__",
+    "apply_adapter",
     "load_ansm",
     "load_pretrained",
     "save_ansm",
@@ -36,6 +38,7 @@ _HOME = {
     "AnsmError": "errors",
     "DefendedLocalizer": "defended",
     "LocalizerSpec": "localizer",
+    "apply_adapter": "adapters",
     "load_ansm": "weights",
     "load_pretrained": "pretrained",
     "save_ansm": "weights",

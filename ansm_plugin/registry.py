@@ -32,6 +32,7 @@ _RECIPES = {
     "ffa": "ansm_plugin.recipes.ffa",
     "mgr": "ansm_plugin.recipes.mgr",
     "two-stage": "ansm_plugin.recipes.two_stage",
+    "hardened": "ansm_plugin.recipes.hardened",
 }
 
 

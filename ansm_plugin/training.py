@@ -83,6 +83,7 @@ class Shard:
 
 Step = Callable[[torch.Generator, Shard], StepOutput]
 _STATE = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps for a parameter
+_STEPS_PER_SEED = 1_000_003
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -163,6 +164,16 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def step_index(generator: torch.Generator, seed: int) -> int:
+    """Return which step of `fit` the generator of a step was made for, counted from 0.
+
+    Args:
+        generator: what the step got.
+        seed: that of the `FitConfig`.
+    """
+    return generator.initial_seed() - seed * _STEPS_PER_SEED
+
+
 def discard_checkpoint(folder: Path, name: str) -> None:
     """Remove the checkpoint of a finished recipe, once its weights are safe."""
     checkpoint_path(folder, name).unlink(missing_ok=True)
@@ -193,7 +204,7 @@ class _Run:
         self, index: int, step: Step, accelerator: Accelerator, among: Processes
     ) -> dict[str, float]:
         """Do step `index` and return its logs."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + index)
+        generator = torch.Generator().manual_seed(self.config.seed * _STEPS_PER_SEED + index)
         shard = Shard(among.rank, among.count)
         device = accelerator.device.type
         half = torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16")

@@ -1,7 +1,8 @@
 """The reference localizers, and how a localizer is named on the command line.
 
 `NAME` of a reference localizer, `smp:Unet?encoder_name=resnet34`, `timm:convnext_tiny`,
-`module:function` of the user's own code; each with optional `@weights.safetensors`.
+`module:function` of the user's own code; each with optional `@weights.safetensors`, and
+`@adapter.safetensors` behind that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ansm_plugin.adapters import apply_adapter, is_adapter
 from ansm_plugin.errors import ConfigError, unknown_name
 from ansm_plugin.registry import family, family_names
 from ansm_plugin.weights import load_localizer_weights
@@ -21,28 +23,44 @@ REFERENCE = {
     "&decoder_channels=96,48,32,16",
 }
 DEFAULT_LOCALIZER = "forensic-unet"
+_SUFFIX = ".safetensors"
 
 
 def build_localizer(name: str) -> nn.Module:
     """Build the localizer of a command-line name, in eval mode.
 
     A reference name without `@weights` comes with its packaged weights; other names without
-    `@weights` have random ones.
+    `@weights` have random ones. An adapter is applied to what stands before it.
 
     Raises:
         ConfigError: neither a reference name nor `family:...`, with the nearest names.
         LocalizerError: the family cannot build it.
         WeightsError: the weights cannot be read or do not fit.
     """
-    base, _, weights = name.partition("@")
-    if base in REFERENCE:
-        localizer = build_architecture(base)
-        load_localizer_weights(localizer, Path(weights) if weights else packaged_weights(base))
-    else:
-        localizer = build_architecture(base)
-        if weights:
-            load_localizer_weights(localizer, Path(weights))
-    return localizer.eval()
+    base, weights, adapter = split_name(name)
+    localizer = build_architecture(base)
+    if weights is None and base in REFERENCE:
+        weights = packaged_weights(base)
+    if weights is not None:
+        load_localizer_weights(localizer, weights)
+    localizer.eval()
+    return localizer if adapter is None else apply_adapter(localizer, adapter)
+
+
+def split_name(name: str) -> tuple[str, Path | None, Path | None]:
+    """Return base, weights and adapter of a command-line name.
+
+    Raises:
+        WeightsError: a single file behind the base cannot be read, so that nobody knows which.
+    """
+    base, _, files = name.partition("@")
+    if not files:
+        return base, None, None
+    weights, between, adapter = files.partition(f"{_SUFFIX}@")  # a folder's name may have an @
+    if between:
+        return base, Path(weights + _SUFFIX), Path(adapter)
+    given = Path(files)
+    return (base, None, given) if is_adapter(given) else (base, given, None)
 
 
 def build_architecture(name: str) -> nn.Module:

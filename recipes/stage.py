@@ -161,6 +161,23 @@ class Workplace:
         """Return pixels -> mask logits of the bare localizer."""
         return mask_forward(self.defended.localizer, self.spec, precision=precision)
 
+    def provenance(
+        self, stage: str, recipe: dict[str, Any], metrics: dict[str, float], parent: str
+    ) -> Provenance:
+        """Return where an ANSM that was trained here comes from."""
+        return Provenance(
+            stage=stage,
+            localizer=self.identify(),
+            normalisation={
+                "mean": self.spec.mean,
+                "std": self.spec.std,
+                "source": self.spec.normalisation,
+            },
+            recipe=recipe,
+            metrics=metrics,
+            parent=parent,
+        )
+
     def suppress(self, images: Tensor) -> Suppressed:
         """Add the defensive perturbation to pixels; stop a run that saturates."""
         raw = self.ansm.raw(images)
@@ -197,18 +214,7 @@ def train_stage(
     localizer = place.identify()
     identity = {"recipe": recipe, "localizer": localizer, "parent": parent}
     fit(name, place.ansm, step, config, folder=output, identity=identity, report=watch)
-    provenance = Provenance(
-        stage=name,
-        localizer=localizer,
-        normalisation={
-            "mean": place.spec.mean,
-            "std": place.spec.std,
-            "source": place.spec.normalisation,
-        },
-        recipe=recipe,
-        metrics=last,
-        parent=parent,
-    )
+    provenance = place.provenance(name, recipe, last, parent)
 
     def keep() -> Path:
         path = save_ansm(place.ansm, output / f"{name}.safetensors", provenance)

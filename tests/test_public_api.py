@@ -33,6 +33,7 @@ LAYERS = [
     ("defended", "data"),
     (
         "weights",
+        "adapters",
         "pretrained",
         "export",
         "training",
@@ -74,6 +75,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "DefendedLocalizer",
         "LocalizerSpec",
         "__version__",
+        "apply_adapter",
         "load_ansm",
         "load_pretrained",
         "save_ansm",

@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from ansm_plugin.adapters import FORMAT as ADAPTER
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.files import write_whole
 from ansm_plugin.metadata import read_json
@@ -38,6 +39,11 @@ def describe_file(file: Path) -> dict[str, Any]:
     common = {"file": str(file), "sha256": sha256_of(file), **_sizes(file)}
     if kind == FORMAT:
         return {"kind": "ANSM", **common, **_ansm_facts(file)}
+    if kind == ADAPTER:
+        facts = {
+            k: read_json(metadata, k, file) for k in ("localizer", "tuned", "parent", "recipe")
+        }
+        return {"kind": "adapter", **common, **facts}
     known = "localizer" if kind in ("localizer", "") else f"unknown format {one_line(kind)!r}"
     return {"kind": known, **common, **{k: v for k, v in metadata.items() if k != "format"}}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ansm_plugin.training import Report
 
 _SECONDS_BETWEEN_LINES = 10.0
-_SHOWN = ("loss", "saturated")  # of all that a step logs
+_SHOWN = ("loss", "saturated", "f1_check")  # of all that a step logs
 
 
 @contextlib.contextmanager
@@ -40,6 +40,7 @@ def progress(console: Console) -> Iterator[Report]:
 def summary(logs: dict[str, float]) -> str:
     """Return the numbers worth showing, e.g. "loss 0.1234  saturated 0.1 %"."""
     texts = {"loss": "loss {:.4g}", "saturated": "saturated {:.1%}"}
+    texts["f1_check"] = "F1 under a long attack {:.2f}"
     return "  ".join(texts[key].format(logs[key]) for key in _SHOWN if key in logs)
 
 

@@ -26,7 +26,7 @@ from ansm_plugin.forgeries import TRACES, blurred
 
 Pixels = NDArray[np.uint8]
 
-SIZE = 256  # side of a forged image of the BSDS bed
+SIZES = {"train": 256, "val": 128, "test": 128}  # side of an image of the BSDS bed
 AREA = (0.05, 0.4)  # share of forged pixels
 CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another camera
 COUNTS = {"train": 2400, "val": 96, "test": 80}
@@ -50,8 +50,8 @@ def _write_forgery(source: Path, target: Path, job: tuple[str, int]) -> None:
     rng = np.random.default_rng((SPLITS.index(split), index))
     folder = "test" if split == "authentic" else split
     photographs = list_images(source / "images", f"{folder}_*")
-    host = _crop(read_image(_pick(photographs, rng)), rng)
-    mask = np.zeros((SIZE, SIZE), bool)
+    host = _crop(read_image(_pick(photographs, rng)), SIZES[folder], rng)
+    mask = np.zeros(host.shape[:2], bool)
     if split != "authentic":
         host, mask = _splice(host, photographs, source / "masks", rng)
     _write(target / folder, f"{split}-{index:04}.png", host, mask)
@@ -66,7 +66,7 @@ def _splice(
     host: Pixels, photographs: list[Path], labels: Path, rng: np.random.Generator
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """Put an object of another photograph, with a trace and its camera's noise, into `host`."""
-    donor, mask = _object(photographs, labels, rng)
+    donor, mask = _object(photographs, labels, len(host), rng)
     traced = TRACES[list(TRACES)[rng.integers(len(TRACES))]](donor.astype(np.float32), rng)
     traced = traced + rng.normal(0, rng.uniform(*CAMERA_NOISE), donor.shape).astype(np.float32)
     edge = mask[..., None].astype(np.float32)
@@ -77,15 +77,15 @@ def _splice(
 
 
 def _object(
-    photographs: list[Path], labels: Path, rng: np.random.Generator
+    photographs: list[Path], labels: Path, size: int, rng: np.random.Generator
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """Return a crop around one labelled segment, and the segment's shape inside that crop."""
     while True:
         path = _pick(photographs, rng)
         segments = np.asarray(Image.open(labels / f"{path.stem}.png"))
         pixels = read_image(path)
-        top, left = (int(rng.integers(length - SIZE + 1)) for length in segments.shape)
-        window = np.s_[top : top + SIZE, left : left + SIZE]
+        top, left = (int(rng.integers(length - size + 1)) for length in segments.shape)
+        window = np.s_[top : top + size, left : left + size]
         inside = segments[window]
         names, counts = np.unique(inside, return_counts=True)
         fits = names[(counts >= AREA[0] * inside.size) & (counts <= AREA[1] * inside.size)]
@@ -93,9 +93,9 @@ def _object(
             return pixels[window], inside == rng.choice(fits)
 
 
-def _crop(photograph: Pixels, rng: np.random.Generator) -> Pixels:
-    top, left = (int(rng.integers(length - SIZE + 1)) for length in photograph.shape[:2])
-    return photograph[top : top + SIZE, left : left + SIZE]
+def _crop(photograph: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    top, left = (int(rng.integers(length - size + 1)) for length in photograph.shape[:2])
+    return photograph[top : top + size, left : left + size]
 
 
 def _pick(paths: list[Path], rng: np.random.Generator) -> Path:

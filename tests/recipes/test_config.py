@@ -25,8 +25,8 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_there_are_four_recipes() -> None:
-    assert recipe_names() == ["localizer", "ffa", "mgr", "two-stage"]
+def test_there_are_five_recipes() -> None:
+    assert recipe_names() == ["localizer", "ffa", "mgr", "two-stage", "hardened"]
 
 
 def test_an_unknown_recipe_offers_the_nearest() -> None:
@@ -34,7 +34,7 @@ def test_an_unknown_recipe_offers_the_nearest() -> None:
         recipe_module("two_stage")
 
 
-@pytest.mark.parametrize("name", ["localizer", "ffa", "mgr", "two-stage"])
+@pytest.mark.parametrize("name", ["localizer", "ffa", "mgr", "two-stage", "hardened"])
 def test_the_default_config_comes_back_from_its_file(tmp_path: Path, name: str) -> None:
     module: Any = recipe_module(name)
     save_config(module.RECIPE(), tmp_path / "deep" / "recipe.toml")

@@ -13,6 +13,7 @@ from ansm_plugin import (
     DefendedLocalizer,
     LocalizerSpec,
     __version__,
+    apply_adapter,
     load_ansm,
     save_ansm,
     unwrap,
@@ -45,6 +46,7 @@ def use(images: Tensor) -> Tensor:
 
 wrap_with_ansm(Mine(), "weights.safetensors", ansm="base", spec=LocalizerSpec(mean=(0.5, 0.5, 0.5)))
 wrap_with_ansm(Mine(), ansm=nn.Identity())
+assert_type(apply_adapter(Mine(), "adapter.safetensors"), Mine)
 assert_type(load_ansm("weights.safetensors"), ANSM)
 assert_type(save_ansm(ANSM("small"), "weights.safetensors"), Path)
 assert_type(defended.train(), DefendedLocalizer[Mine])
