@@ -30,6 +30,7 @@ SIZES = {"train": 256, "val": 128, "test": 128}  # side of an image of the BSDS 
 AREA = (0.05, 0.4)  # share of forged pixels
 CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another camera
 COUNTS = {"train": 2400, "val": 96, "test": 80}
+REMIXES = 1600  # forgeries made of those of CASIA1's `train`
 AUTHENTIC = 30  # photographs that stay as they are, in the folder of the test pairs
 SPLITS = [*COUNTS, "authentic"]
 
@@ -121,6 +122,58 @@ def casia1(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / "test-splice" / "images" / path.name)
         empty = np.zeros(read_image(path).shape[:2], np.uint8)
         Image.fromarray(empty).save(target / "test-splice" / "masks" / f"{path.stem}.png")
+    remix(target / "train")
+
+
+def remix(train: Path) -> None:
+    """Add `REMIXES` pairs to real ones: a forged object of one is pasted into another as well.
+
+    539 real forgeries are few, but their objects are cut as a forger cuts them.
+    """
+    images = list_images(train / "images")
+    masks = {path.stem.removesuffix("_gt"): path for path in list_images(train / "masks")}
+    jobs = [(train, images, masks, index) for index in range(REMIXES)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_write_remix, jobs, chunksize=32))
+
+
+def _write_remix(job: tuple[Path, list[Path], dict[str, Path], int]) -> None:
+    train, images, masks, index = job
+    rng = np.random.default_rng((len(SPLITS), index))
+    paths = [_pick(images, rng) for _ in range(2)]
+    (host, forged), (donor, shape) = (
+        (read_image(path), np.asarray(Image.open(masks[path.stem]).convert("L")) > 127)
+        for path in paths
+    )
+    pixels, inside = _placed(donor, shape, host.shape[:2], rng)
+    edge = blurred(inside[..., None].astype(np.float32), float(rng.uniform(0.3, 1.0)))
+    mixed = np.rint(host + edge * (pixels - host)).clip(0, 255).astype(np.uint8)
+    name = f"remix-{index:04}"
+    quality = int(rng.integers(80, 99))
+    Image.fromarray(mixed).save(train / "images" / f"{name}.jpg", quality=quality)
+    Image.fromarray((forged | inside).astype(np.uint8) * 255).save(train / "masks" / f"{name}.png")
+
+
+def _placed(
+    donor: Pixels, shape: NDArray[np.bool_], size: tuple[int, int], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return an object, resized, turned over and brightened, on a canvas of a host's size."""
+    rows, columns = np.nonzero(shape)
+    window = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    height, width = (len(range(*part.indices(10**6))) for part in window)
+    scale = min(float(rng.uniform(0.6, 1.5)), size[0] / height, size[1] / width)
+    new = max(1, int(width * scale)), max(1, int(height * scale))
+    thing = np.asarray(Image.fromarray(donor[window]).resize(new, Image.Resampling.BICUBIC))
+    cut = np.asarray(Image.fromarray(shape[window]).resize(new, Image.Resampling.NEAREST))
+    if rng.random() < 0.5:
+        thing, cut = thing[:, ::-1], cut[:, ::-1]
+    canvas = np.zeros((*size, 3), np.float32)
+    inside = np.zeros(size, bool)
+    top, left = (int(rng.integers(a - b + 1)) for a, b in zip(size, cut.shape, strict=True))
+    place = np.s_[top : top + new[1], left : left + new[0]]
+    canvas[place] = (thing * rng.uniform(0.85, 1.15)).clip(0, 255)
+    inside[place] = cut
+    return canvas, inside
 
 
 if __name__ == "__main__":
