@@ -10,7 +10,11 @@ out=$runs/$bed-$kind
 crops=(--images "$beds/$bed/train/images" --masks "$beds/$bed/train/masks")
 
 case $kind in
-cnn) name='smp:Unet?encoder_name=mobilenet_v2' start=(--start "$encoder") ;;
+# The decoder is narrower than SMP's, which is four fifths of that network's 27 MB.
+cnn)
+    name='smp:Unet?encoder_name=mobilenet_v2&decoder_channels=128,64,32,16,16'
+    start=(--start "$encoder")
+    ;;
 # Nothing pretrained: without a residual stem it learns nothing in the first 1400 steps.
 transformer) name='smp:Segformer?encoder_name=mit_b0' start=(--residual-stem 5) ;;
 esac
