@@ -3,6 +3,7 @@
 # its result is there and goes on where it was killed.
 #   bash recipes/proof/row.sh bsds|casia1 cnn|transformer BEDS RUNS ENCODER.safetensors
 # BEDS holds what beds.py wrote. ENCODER: a MobileNetV2 of torchvision's names (ImageNet).
+# Run it from the root of the repository.
 set -euo pipefail
 packaged=ansm_plugin/assets/forensic-unet-ansm.safetensors
 bed=$1 kind=$2 beds=$3 runs=$4 encoder=$5
@@ -28,9 +29,11 @@ casia1-*) # real forgeries are few: what was learned on synthetic ones comes fir
 esac
 
 if [ ! -e "$out/localizer.safetensors" ]; then
-    ansm train localizer --localizer "$name" "${start[@]}" "${crops[@]}" --output "$out" \
+    ansm train localizer --localizer "$name" "${start[@]}" "${crops[@]}" --output "$out/full" \
         --data.forgeries.size $size --data.count 9600 --steps $steps \
         --fit.batch-size $batch --fit.learning-rate 1e-3
+    python recipes/proof/half.py "$name" "$out/full/localizer.safetensors" \
+        "$out/localizer.safetensors"
 fi
 name=$name@$out/localizer.safetensors
 if [ ! -e "$out/mgr.safetensors" ]; then
