@@ -1,7 +1,7 @@
-"""Round a localizer to half precision: `python recipes/proof/half.py NAME FULL.safetensors OUTPUT`.
+"""Round weights to half precision: `python recipes/proof/half.py FULL.safetensors OUTPUT [NAME]`.
 
-The proof measures and attacks what it publishes, so a localizer is rounded before an ANSM is
-trained for it.
+NAME is that of the localizer, and left out for an ANSM. The proof measures and attacks what it
+publishes, so a localizer is rounded before an ANSM is trained for it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from pathlib import Path
 
 from ansm_plugin.backbones.reference import build_architecture
 from ansm_plugin.localizer import fingerprint
-from ansm_plugin.weights import load_localizer_weights, read_metadata, read_tensors, write_tensors
+from ansm_plugin.weights import load_strictly, read_metadata, read_tensors, write_tensors
 
 
-def halve(name: str, full: Path, output: Path) -> None:
-    """Write the weights of the localizer `name` with all floats in fp16."""
+def halve(full: Path, output: Path, name: str = "") -> None:
+    """Write weights with all floats in fp16, and the fingerprint of the localizer `name`."""
     tensors = {
         key: value.half() if value.is_floating_point() else value
         for key, value in read_tensors(full).items()
     }
-    write_tensors(tensors, output, read_metadata(full))
-    localizer = build_architecture(name)
-    load_localizer_weights(localizer, output)
-    write_tensors(tensors, output, read_metadata(full) | {"sha256": fingerprint(localizer)})
+    metadata = read_metadata(full)
+    if name:
+        localizer = build_architecture(name)
+        load_strictly(localizer, tensors, str(full))
+        metadata |= {"sha256": fingerprint(localizer)}
+    write_tensors(tensors, output, metadata)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    halve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    halve(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

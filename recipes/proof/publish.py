@@ -36,7 +36,7 @@ A localizer of forged pixels and the ANSM that was trained for it.
 | file | what |
 |---|---|
 | `{row}.safetensors` | the localizer `{name}`, half precision |
-| `{row}-ansm.safetensors` | its ANSM, preset `small`, with its recipe in the metadata |
+| `{row}-ansm.safetensors` | its ANSM, preset `small`, half precision, with its recipe in the metadata |
 
 ```bash
 ansm localize PHOTOGRAPH --localizer '{name}@recipes/weights/{row}.safetensors' \\
@@ -72,7 +72,7 @@ def publish(run: Path, beds: Path) -> None:
     """Copy one row's weights; write its numbers, page and card."""
     row = run.name
     shutil.copyfile(run / "localizer.safetensors", WEIGHTS / f"{row}.safetensors")
-    shutil.copyfile(run / "mgr.safetensors", WEIGHTS / f"{row}-ansm.safetensors")
+    shutil.copyfile(run / "ansm.safetensors", WEIGHTS / f"{row}-ansm.safetensors")
     settings = (run / "full" / "localizer.toml").read_text()
     (WEIGHTS / f"{row}.toml").write_text(_anonymous(settings, run, beds))
     fields = (run / "report" / "evaluation.json").read_text()

@@ -32,8 +32,8 @@ if [ ! -e "$out/localizer.safetensors" ]; then
     ansm train localizer --localizer "$name" "${start[@]}" "${crops[@]}" --output "$out/full" \
         --data.forgeries.size $size --data.count 9600 --steps $steps \
         --fit.batch-size $batch --fit.learning-rate 1e-3
-    python recipes/proof/half.py "$name" "$out/full/localizer.safetensors" \
-        "$out/localizer.safetensors"
+    python recipes/proof/half.py "$out/full/localizer.safetensors" "$out/localizer.safetensors" \
+        "$name"
 fi
 name=$name@$out/localizer.safetensors
 if [ ! -e "$out/mgr.safetensors" ]; then
@@ -42,9 +42,12 @@ if [ ! -e "$out/mgr.safetensors" ]; then
         --data.forgeries.size 128 --data.count 3072 --attacks.eps-255 2 4 8 12 \
         --ffa.fit.steps 100 --mgr.fit.steps 2500 --mgr.fit.batch-size 16
 fi
+if [ ! -e "$out/ansm.safetensors" ]; then
+    python recipes/proof/half.py "$out/mgr.safetensors" "$out/ansm.safetensors"
+fi
 images=("--images=$beds/$bed/$test/images" "--masks=$beds/$bed/$test/masks")
 if [ ! -e "$out/report/evaluation.json" ]; then
-    ansm evaluate --localizer "$name" --ansm "$out/mgr.safetensors" "${images[@]}" \
+    ansm evaluate --localizer "$name" --ansm "$out/ansm.safetensors" "${images[@]}" \
         --attacks pgd,mifgsm,cospgd,margin,apgd-dice --eps 2,4,8,12 --threat T0,T1,T2,T3,T4,T5 \
         --surrogate encoder --output "$out/report"
 fi

@@ -64,7 +64,7 @@ def draw(worst: Sequence[Panel], path: Path) -> None:
 def main(run: Path, bed: Path, picture: Path) -> None:
     """Attack every forged image of a bed; show the ones with the least F1 behind the ANSM."""
     localizer = f"{NAMES[run.name.partition('-')[2]]}@{run / 'localizer.safetensors'}"
-    defended = load_defended(localizer, run / "mgr.safetensors")
+    defended = load_defended(localizer, run / "ansm.safetensors")
     material = read_material(bed / "images", bed / "masks", "*", None, 0)
     config = EvaluationConfig(attacks=(ATTACK,), eps_255=(EPS,), attack_precision="bf16")
     shown = panels(defended, material.scored, config, ATTACK, EPS)
