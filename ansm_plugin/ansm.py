@@ -231,10 +231,24 @@ class _Trunk(nn.Module):
             x = stage(x)
             skips.append(x)
         for level in reversed(range(len(self.up))):
-            x = functional.interpolate(self.lateral[level](x), scale_factor=2.0, mode="nearest")
-            x = self.up[level](x.add_(skips[level]))  # in place: x is nobody else's
+            x = self.up[level](_added_twofold(self.lateral[level](x), skips[level]))
         out: Tensor = self.head(x)
         return self.unfold(out) if self.unfold is not None else out
+
+
+def _added_twofold(coarse: Tensor, fine: Tensor) -> Tensor:
+    """Return `fine` plus `coarse` at twice its height and width, in the memory of one of them.
+
+    Shape: `(B, C, H, W)` and `(B, C, 2H, 2W)` -> the latter. Both ways give the same bits.
+    """
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if torch.is_grad_enabled() or is_traced:  # a gradient may need `fine`; exporters know "nearest"
+        return functional.interpolate(coarse, scale_factor=2.0, mode="nearest").add_(fine)
+    height, width = coarse.shape[-2:]
+    # Broadcast: an upsampled map of its own costs more than the sum, most of it in fresh memory.
+    blocks = fine.view(*fine.shape[:2], height, 2, width, 2)
+    blocks.add_(coarse[:, :, :, None, :, None])
+    return fine
 
 
 def _stage(ins: int, outs: int, blocks: int, norm: str, stride: int = 1) -> nn.Sequential:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
-from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
-from ansm_plugin.localizer import LocalizerSpec, call_padded, describe
+from ansm_plugin.attack_score import AttackScore, features
+from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, WeightsError
+from ansm_plugin.localizer import LocalizerSpec, call_padded, describe, mask_forward
 
 if TYPE_CHECKING:
     from ansm_plugin.weights import Provenance
 
 L = TypeVar("L", bound=nn.Module)
 _WRAPPERS = ("module.", "_orig_mod.")  # names that DistributedDataParallel and torch.compile add
+
+
+class Examined(NamedTuple):
+    """What the attack score judges: pixels and perturbation `(B, 3, H, W)`, both masks' logits."""
+
+    pixels: Tensor
+    delta: Tensor
+    bare: Tensor
+    defended: Tensor
 
 
 class DefendedLocalizer(nn.Module, Generic[L]):
@@ -35,10 +45,27 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         localizer: the wrapped model; not copied.
         ansm: the module in front of it.
         spec: how to talk to the localizer.
+        score: coefficients of `attack_score`, if it was calibrated.
+        gate: whether images whose score is 0 or below are left as they are.
+
+    Raises:
+        WeightsError: a gate without a score.
     """
 
-    def __init__(self, localizer: L, ansm: nn.Module, spec: LocalizerSpec) -> None:
+    def __init__(
+        self,
+        localizer: L,
+        ansm: nn.Module,
+        spec: LocalizerSpec,
+        *,
+        score: AttackScore | None = None,
+        gate: bool = False,
+    ) -> None:
         super().__init__()
+        self.score = score
+        self.gate = gate
+        if gate:
+            self.require_score()
         # As handed over, so that unwrap can give it back: mode per module, flag per parameter.
         self._modes = [module.training for module in localizer.modules()]
         self._flags = [parameter.requires_grad for parameter in localizer.parameters()]
@@ -59,14 +86,42 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     def perturbation(self, inputs: Tensor) -> Tensor:
         """Return the defensive perturbation in pixel units, cut to keep pixels in [0, 1].
 
+        With the gate it is exactly 0 for images whose attack score is 0 or below. On the way back
+        the gate is a sigmoid of the score (straight-through): an attacker may go through it.
+
         Shape: `(B, 3, H, W)` in the localizer's input range -> the same shape in [-e_d, e_d], fp32.
         """
-        self._check(inputs)
-        with torch.autocast(inputs.device.type, enabled=False):
-            pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
-        delta = self.ansm(pixels)
-        with torch.autocast(inputs.device.type, enabled=False):
-            return torch.minimum(torch.maximum(delta.float(), -pixels), 1 - pixels)
+        pixels, delta = self._perturbed(inputs)
+        if not self.gate:
+            return delta
+        score = self.judge(self._masked(pixels, delta))
+        soft = torch.sigmoid(score)
+        is_open = (score > 0).float() + (soft - soft.detach())
+        return delta * is_open.view(-1, 1, 1, 1)
+
+    def examine(self, inputs: Tensor) -> Examined:
+        """Return what the attack score is made of: perturbation and both masks, without the gate.
+
+        Costs two passes of the localizer. Shape: `(B, 3, H, W)` in the localizer's input range.
+        """
+        return self._masked(*self._perturbed(inputs))
+
+    def attack_score(self, inputs: Tensor) -> Tensor:
+        """Return how much each image looks attacked: log-odds, 0 where 1 in 100 is a false alarm.
+
+        Differentiable. It was fitted on attackers who do not know the module; one who does can
+        lower it, which `recipes/HARDENED.md` measures.
+
+        Shape: `(B, 3, H, W)` in the localizer's input range -> `(B,)`, real, fp32.
+
+        Raises:
+            WeightsError: the ANSM was never calibrated.
+        """
+        return self.judge(self.examine(inputs))
+
+    def judge(self, examined: Examined) -> Tensor:
+        """Return the attack score `(B,)` of what `examine` found."""
+        return self.require_score()(features(*examined))
 
     def suppress(self, inputs: Tensor) -> Tensor:
         """Return the inputs with the defensive perturbation added, in their range and dtype."""
@@ -104,6 +159,29 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
         return save_pretrained(self, folder, provenance)
 
+    def _perturbed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pixels and what the ANSM adds to them, cut to keep them in [0, 1]."""
+        self._check(inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
+        delta = self.ansm(pixels)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return pixels, torch.minimum(torch.maximum(delta.float(), -pixels), 1 - pixels)
+
+    def _masked(self, pixels: Tensor, delta: Tensor) -> Examined:
+        is_mixed = torch.is_autocast_enabled(pixels.device.type)  # as the caller has it
+        logits = mask_forward(self.localizer, self.spec, precision="bf16" if is_mixed else "fp32")
+        return Examined(pixels, delta, logits(pixels), logits(pixels + delta))
+
+    def require_score(self) -> AttackScore:
+        """Return the coefficients of the attack score, or raise WeightsError if there are none."""
+        if self.score is None:
+            raise WeightsError(
+                "this ANSM has no attack score: it was not calibrated. Run `ansm calibrate "
+                "--localizer NAME --ansm FILE --output FILE` once, and wrap with that file."
+            )
+        return self.score
+
     def _check(self, inputs: Tensor) -> None:
         if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != 3:
             given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
@@ -135,6 +213,7 @@ def wrap_with_ansm(
     *,
     ansm: str | nn.Module | None = None,
     spec: LocalizerSpec | None = None,
+    gate: bool = False,
 ) -> DefendedLocalizer[L]:
     """Put an ANSM in front of a localizer.
 
@@ -148,10 +227,12 @@ def wrap_with_ansm(
         ansm: a preset name or a module of your own (image in [0, 1] -> perturbation); by default
             what the weights say, else the default preset.
         spec: how to talk to the localizer; by default found by `describe`.
+        gate: leave images as they are whose attack score says that nothing is wrong; three passes
+            of the localizer instead of one. Needs weights that were calibrated.
 
     Raises:
         LocalizerError: not a module, already defended, or not understood.
-        WeightsError: the file cannot be read or does not fit.
+        WeightsError: the file cannot be read, does not fit, or holds no score for the gate.
         ConfigError: the preset is unknown.
     """
     if isinstance(localizer, DefendedLocalizer):
@@ -163,16 +244,19 @@ def wrap_with_ansm(
     spec = spec or describe(localizer)
     device = next((p.device for p in localizer.parameters()), torch.device("cpu"))
     if weights is not None:
+        from ansm_plugin.score_file import load_score
         from ansm_plugin.weights import load_ansm, warn_if_foreign
 
         loaded = load_ansm(weights, into=ansm)
         warn_if_foreign(weights, localizer)
-        return DefendedLocalizer(localizer, loaded.to(device), spec).eval()
+        score = load_score(weights)
+        return DefendedLocalizer(localizer, loaded.to(device), spec, score=score, gate=gate).eval()
     if isinstance(ansm, nn.Module):
-        return DefendedLocalizer(localizer, ansm, spec).eval()
+        return DefendedLocalizer(localizer, ansm, spec, gate=gate).eval()
     if ansm is not None and not isinstance(ansm, str):
         raise ConfigError(f"ansm is {ansm!r}; allowed: a preset name or a torch module.")
-    return DefendedLocalizer(localizer, ANSM(ansm or DEFAULT_PRESET).to(device), spec).eval()
+    fresh = ANSM(ansm or DEFAULT_PRESET).to(device)
+    return DefendedLocalizer(localizer, fresh, spec, gate=gate).eval()
 
 
 def unwrap(defended: DefendedLocalizer[L]) -> L:

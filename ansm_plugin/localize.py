@@ -5,8 +5,10 @@ Shape suffixes: H height, W width of the photograph; h, w of a tile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from ansm_plugin.data import to_tensor
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.files import write_whole
 from ansm_plugin.forgeries import Pixels
@@ -64,6 +67,50 @@ def localize_image(
     return probabilities_HW
 
 
+class Scored(NamedTuple):
+    """Both probabilities of tampering, `(H, W)` in [0, 1], and the attack score: see `defended`."""
+
+    bare: Probabilities
+    defended: Probabilities
+    score: float
+
+
+def localize_scored(
+    defended: DefendedLocalizer[Any],
+    pixels_HW3: Pixels,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+) -> Scored:
+    """Return what `localize_image` returns with and without the defence, and the attack score.
+
+    The score of a photograph in tiles is the mean over its pixels of the scores of their tiles, so
+    noise in few of many tiles is diluted.
+
+    Args:
+        defended: calibrated, in eval mode; its gate plays no part.
+        pixels_HW3: `(H, W, 3)` uint8, any size.
+        tile: longest side that is worked on at once, as in `localize_image`.
+        overlap: pixels that neighbouring tiles share; at most half a tile.
+
+    Raises:
+        ConfigError: tile and overlap do not fit each other.
+        LocalizerError: the localizer cannot take a tile, or returns NaN.
+        WeightsError: the ANSM was never calibrated.
+    """
+    height, width = pixels_HW3.shape[:2]
+    bare_HW, defended_HW = np.zeros((2, height, width), np.float32)
+    score = 0.0
+    for row, column in Tiling(tile, defended.spec.stride, overlap).windows(height, width):
+        window = (slice(row.start, row.stop), slice(column.start, column.stop))
+        weight_hw = row.weight[:, None] * column.weight
+        found = _scored_tile(defended, pixels_HW3[window])
+        bare_HW[window] += weight_hw * found.bare
+        defended_HW[window] += weight_hw * found.defended
+        score += float(weight_hw.sum(dtype=np.float64)) * found.score / (height * width)
+    return Scored(bare_HW, defended_HW, score)
+
+
 def outline(mask_HW: Mask, width: int) -> Mask:
     """Return the inner edge of a mask, `width` pixels wide; the picture's border is no edge."""
     inner = mask_HW
@@ -99,6 +146,20 @@ def save_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
     return write_whole(
         path, lambda stream: Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
     )
+
+
+def _scored_tile(defended: DefendedLocalizer[Any], pixels_hw3: Pixels) -> Scored:
+    home = next((p.device for p in defended.parameters()), torch.device("cpu"))
+    inputs = defended.spec.normalise(to_tensor(pixels_hw3).to(home))
+    with torch.inference_mode():
+        examined = defended.examine(inputs)
+        score = float(defended.judge(examined)[0])
+        masks = torch.sigmoid(torch.cat([examined.bare, examined.defended]))[:, 0].cpu().numpy()
+    if not math.isfinite(score) or not np.isfinite(masks).all():
+        raise LocalizerError(
+            "the localizer returned NaN; its weights are damaged or not those of this architecture."
+        )
+    return Scored(masks[0], masks[1], score)
 
 
 def _predictor(

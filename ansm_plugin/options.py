@@ -39,7 +39,22 @@ def _localize_options(parser: Parser) -> None:
     _model_options(parser)
     _ansm_precision_option(parser)
     parser.add_argument("--bare", action="store_true", help="use no defence")
+    parser.add_argument(
+        "--gate",
+        action="store_true",
+        help="keep the bare localizer's mask where the attack score says that nothing is wrong",
+    )
+    parser.add_argument(
+        "--abstain",
+        type=float,
+        nargs="?",
+        const=0.0,
+        metavar="THRESHOLD",
+        help="call a photograph undecided whose attack score is above this (default: 0, where 1 in "
+        "100 images without attack is); give it behind the photographs",
+    )
     parser.add_argument("--tile", type=int, default=1024, metavar="PIXELS", help=_TILE_HELP)
+    _json_option(parser)
 
 
 def _evaluate_options(parser: Parser) -> None:
@@ -179,7 +194,7 @@ def _localizer_option(parser: Parser) -> None:
         "--localizer",
         metavar="NAME",
         help="reference name, smp:..., timm:... or module:function, each with optional "
-        "@weights.safetensors (default: the embedded one)",
+        "@weights.safetensors and @adapter.safetensors (default: the embedded one)",
     )
 
 
@@ -239,12 +254,30 @@ def _attack_options(parser: Parser) -> None:
     _json_option(parser)
 
 
+def _calibrate_options(parser: Parser) -> None:
+    _model_options(parser)
+    _image_options(parser)
+    parser.add_argument(
+        "--size", type=_positive, default=64, metavar="PIXELS", help="of the crops (default: 64)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of crops and attacks (default: 0)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE.safetensors",
+        help="receives a copy of the ANSM with its attack score; may be the file of --ansm",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+
+
 COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "demo": ("attack and defend the embedded localizer, and show it", _demo_options),
     "localize": ("find the tampered region of photographs", _localize_options),
     "train": ("train a localizer or its ANSM: `ansm train --help`", lambda parser: None),
     "evaluate": ("measure a localizer with and without its ANSM", _evaluate_options),
     "attack": ("write attacked images and their masks as a dataset", _attack_options),
+    "calibrate": ("fit the attack score of an ANSM on images", _calibrate_options),
     "info": ("say what a weights file holds", _info_options),
     "export": ("write a defended localizer as one ONNX graph", _export_options),
     "convert": ("turn a .pth checkpoint into safetensors", _convert_options),

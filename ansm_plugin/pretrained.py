@@ -18,6 +18,7 @@ from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.files import write_whole
 from ansm_plugin.localizer import LocalizerSpec
+from ansm_plugin.score_file import save_score
 from ansm_plugin.weights import Provenance, identify, save_ansm
 
 L = TypeVar("L", bound=nn.Module)
@@ -55,6 +56,8 @@ def save_pretrained(
     }
     text = json.dumps(config, indent=2) + "\n"
     save_ansm(defended.ansm, target / WEIGHTS, origin)
+    if defended.score is not None:
+        save_score(defended.score, target / WEIGHTS, target / WEIGHTS)
     try:
         write_whole(target / CONFIG, lambda stream: stream.write(text.encode()))
     except ConfigError as error:

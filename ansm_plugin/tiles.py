@@ -144,17 +144,21 @@ class Tiling:
 def spans(length: int, tile: int, overlap: int, grid: int) -> list[Span]:
     """Cut `length` pixels into overlapping tiles whose weights add up to 1 at every pixel.
 
-    All tiles start at multiples of `grid`; neighbours share `overlap` pixels, up to rounding. In
-    the overlap the outer quarter of each is dropped and the rest is blended linearly.
+    All tiles start at multiples of `grid`; neighbours share `overlap` pixels, up to rounding. They
+    are as many as tiles of side `tile` would be, and about equally long: a sliver at the end would
+    see little around it. In the overlap the outer quarter of each is dropped and the rest is
+    blended linearly.
     """
     shared = math.ceil(overlap / grid) * grid
     side = max(2 * shared, math.ceil(tile / grid) * grid)
     if length <= side:
         return [Span(0, length, np.ones(length, np.float32))]
+    count = math.ceil((length - shared) / (side - shared))
+    step = max(shared, math.ceil((length - shared) / count / grid) * grid)
     ramp = _ramp(shared)
     made = []
-    for start in range(0, length - shared, side - shared):
-        stop = min(start + side, length)
+    for start in range(0, length - shared, step):
+        stop = min(start + step + shared, length)
         weight = np.ones(stop - start, np.float32)
         if start > 0:
             weight[:shared] = ramp

@@ -2,7 +2,7 @@
 
 Layout of NAME.safetensors: the tensors of the ANSM alone, and metadata strings `format`,
 `format_version`, `architecture`, `stage`, `localizer`, `normalisation`, `recipe`, `metrics`,
-`parent`; all but the first two and `stage` are JSON.
+`parent`, and `attack_score` once calibrated; all but the first two and `stage` are JSON.
 """
 
 from __future__ import annotations

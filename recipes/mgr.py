@@ -104,7 +104,7 @@ def run_stage(
 
 def make_step(place: Workplace, mgr: Mgr) -> Step:
     """Return the step of stage 2 at a prepared workplace."""
-    forward, pairs = place.forward(mgr.fit.precision), place.pairs
+    forward, pairs = place.quick_forward(mgr.fit.precision), place.pairs
     if mgr.target == "localizer":  # they change as little as the localizer does: made once
         pairs = pairs._replace(masks=clean_masks(forward, pairs.originals))
 

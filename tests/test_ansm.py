@@ -128,6 +128,13 @@ def test_the_quick_path_of_the_packaged_weights_equals_a_plain_one() -> None:
             torch.testing.assert_close(ansm(given), expected, rtol=0, atol=2e-6)
 
 
+def test_a_gradient_changes_no_bit() -> None:
+    ansm, images = load_ansm(packaged_ansm()).eval(), torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = ansm(images)
+    assert torch.equal(ansm(images), expected)
+
+
 def test_gradients_of_the_quick_path_equal_those_of_a_plain_one() -> None:
     ansm = trained()
     grads = []

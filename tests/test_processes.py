@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -194,6 +195,29 @@ def test_two_processes_write_what_one_writes(folder: Path) -> None:
         weights = load_file(two)
         for key, value in load_file(one).items():
             torch.testing.assert_close(weights[key], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_training_of_one_goes_on_in_two_processes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = importlib.import_module(MODULE)
+    with monkeypatch.context() as patch:
+        patch.setenv("RANK", "1")  # the module sends its signal in the second process alone
+        user.STOP.update(after=12, kind=signal.SIGTERM)
+        assert main(training(folder, "more")) == 130
+    (checkpoint,) = (folder / "more").glob("*.checkpoint.safetensors")
+    assert 0 < int(read_metadata(checkpoint)["done"]) < 4
+    done = launch(folder, (training(folder, "more"), -1, None))
+    assert done.stdout.count("codes [0]") == 2, done.stdout + done.stderr
+    assert main(training(folder, "one")) == 0
+    for stage in ("ffa", "mgr"):
+        losses = [
+            json.loads(read_metadata(folder / name / f"{stage}.safetensors")["metrics"])["loss"]
+            for name in ("one", "more")
+        ]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")

@@ -29,7 +29,7 @@ LAYERS = [
     ("errors",),
     ("registry", "files", "plugins", "options", "processes", "text", "tiles"),
     ("localizer", "ansm", "metadata", "forgeries"),
-    ("taps", "losses", "attacks", "augment", "photographs"),
+    ("taps", "folding", "losses", "attack_score", "attacks", "augment", "photographs"),
     ("defended", "data"),
     (
         "weights",
@@ -45,6 +45,8 @@ LAYERS = [
         "convert",
         "lists",
         "localize",
+        "score_file",
+        "calibration",
         "samples",
         "pictures",
     ),

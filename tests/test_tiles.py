@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.tiles import Tiling
+from ansm_plugin.tiles import Tiling, spans
 
 SMALL = Tiling(tile=64, overlap=32)
 
@@ -39,6 +39,23 @@ def test_an_image_that_fits_is_not_touched() -> None:
     images = torch.rand(1, 3, 64, 40)
     assert SMALL.blended(lambda x: x)(images) is images
     assert SMALL.stitched(lambda x: x, images) is images
+
+
+@pytest.mark.parametrize(("length", "count"), [(65, 2), (97, 3), (150, 5), (224, 6), (1536, 47)])
+def test_tiles_of_a_photograph_are_about_equally_long(length: int, count: int) -> None:
+    made = spans(length, 64, 32, 32)
+    assert len(made) <= count
+    assert max(s.stop - s.start for s in made) <= 64
+    assert min(s.stop - s.start for s in made) > 32
+    total = torch.zeros(length)
+    for span in made:
+        total[span.start : span.stop] += torch.from_numpy(span.weight)
+    torch.testing.assert_close(total, torch.ones(length))
+
+
+def test_no_tile_is_a_sliver() -> None:
+    assert [s.stop - s.start for s in spans(1030, 1024, 96, 32)] == [576, 550]
+    assert [s.stop - s.start for s in spans(1536, 1024, 96, 32)] == [832, 800]
 
 
 def test_every_image_given_is_cut_alike() -> None:

@@ -58,7 +58,8 @@ def _ansm_facts(file: Path) -> dict[str, Any]:
     metadata = read_ansm_metadata(file)
     facts: dict[str, Any] = {"untrained": load_ansm(file).is_identity}
     facts["stage"] = metadata.get("stage", "")
-    for key in ("architecture", "localizer", "normalisation", "metrics", "parent", "recipe"):
+    keys = ("architecture", "localizer", "normalisation", "metrics", "parent", "recipe")
+    for key in (*keys, "attack_score"):
         facts[key] = read_json({key: metadata.get(key, '""')}, key, file)
     return {**facts, "format_version": metadata["format_version"]}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json as json_format
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -13,9 +15,17 @@ from ansm_plugin.ansm import Precision
 from ansm_plugin.commands.models import load_defended, load_localizer, warn_if_untrained
 from ansm_plugin.commands.progress import progress
 from ansm_plugin.data import list_images, read_image
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError
-from ansm_plugin.files import make_folder
-from ansm_plugin.localize import localize_image, overlay, save_png
+from ansm_plugin.files import make_folder, write_whole
+from ansm_plugin.forgeries import Pixels
+from ansm_plugin.localize import (
+    Probabilities,
+    localize_image,
+    localize_scored,
+    overlay,
+    save_png,
+)
 from ansm_plugin.localizer import LocalizerSpec, describe
 from ansm_plugin.text import one_line, say
 from ansm_plugin.tiles import OVERLAP
@@ -29,45 +39,99 @@ def run(
     ansm: Path | None,
     ansm_precision: Precision,
     bare: bool,
+    gate: bool,
+    abstain: float | None,
     tile: int,
+    json: Path | None,
 ) -> None:
     """Localize each photograph; one that fails does not lose the others.
 
     Raises:
         AnsmError: nothing can be done at all, or some photographs failed (they are named).
     """
+    if bare and (gate or abstain is not None):
+        raise ConfigError("--bare has no attack score; leave out --gate and --abstain.")
     if tile < 2 * OVERLAP:
         raise ConfigError(f"--tile is {tile}; it must be {2 * OVERLAP} or more.")
     files = expand(photos)
     require_separate_outputs(files, output)
     model, spec = _model(localizer, ansm, ansm_precision, bare=bare)
+    localize = _localizing(model, spec, tile, gate=gate, abstain=abstain)
     make_folder(output)
     failures: list[str] = []
+    found: list[Found] = []
     with progress(Console(stderr=True)) as report:
         for done, file in enumerate(files, start=1):
             try:
-                share = localize_file(file, output, model, spec, tile=tile)
-                target = one_line(mask_path(file, output))
-                say(f"{one_line(file)}: {share:.1%} tampered -> {target}")
+                found.append(localize_file(file, output, localize))
+                say(f"{found[-1].line} -> {one_line(mask_path(file, output))}")
             except (AnsmError, OSError, MemoryError) as error:
                 failures.append(f"{one_line(file)}: {error or type(error).__name__}")
             if len(files) > 1:
                 report("photographs", done, len(files), {})
+    if json is not None:
+        content = (json_format.dumps([f._asdict() for f in found], indent=2) + "\n").encode()
+        say(f"wrote {write_whole(json, lambda stream: stream.write(content))}")
     if failures:
         raise ImageError(
             f"{len(failures)} of {len(files)} photographs failed:\n  " + "\n  ".join(failures)
         )
 
 
-def localize_file(
-    file: Path, output: Path, model: nn.Module, spec: LocalizerSpec, *, tile: int
-) -> float:
-    """Write mask and overlay of one photograph; return the share of tampered pixels."""
+class Found(NamedTuple):
+    """What is said of one photograph; without an attack score the last three are None.
+
+    Attributes:
+        photograph: its file.
+        tampered: share of its pixels.
+        attack_score: above 0 it looks attacked.
+        gated: whether the mask is that of the bare localizer, as nothing looked wrong.
+        undecided: whether the score is above the threshold of --abstain.
+    """
+
+    photograph: str
+    tampered: float
+    attack_score: float | None = None
+    gated: bool | None = None
+    undecided: bool | None = None
+
+    @property
+    def line(self) -> str:
+        """Return one line to print."""
+        score = "" if self.attack_score is None else f", attack score {self.attack_score:+.1f}"
+        gated = ", bare mask" if self.gated else ""
+        undecided = ", UNDECIDED: it looks attacked" if self.undecided else ""
+        return f"{one_line(self.photograph)}: {self.tampered:.1%} tampered{score}{gated}{undecided}"
+
+
+Localize = Callable[[Pixels], tuple[Probabilities, Found]]
+
+
+def localize_file(file: Path, output: Path, localize: Localize) -> Found:
+    """Write mask and overlay of one photograph; return what is said of it."""
     pixels = read_image(file)
-    mask = localize_image(model, spec, pixels, tile=tile) > 0.5
+    probabilities, found = localize(pixels)
+    mask = probabilities > 0.5
     save_png(mask_path(file, output), mask.astype(np.uint8) * np.uint8(255))
     save_png(_overlay_path(file, output), overlay(pixels, mask))
-    return float(mask.mean())
+    return found._replace(photograph=str(file), tampered=float(mask.mean()))
+
+
+def _localizing(
+    model: nn.Module, spec: LocalizerSpec, tile: int, *, gate: bool, abstain: float | None
+) -> Localize:
+    """Return how one photograph is localized: with an attack score where an option needs it."""
+    if not isinstance(model, DefendedLocalizer) or not (gate or abstain is not None):
+        return lambda pixels: (localize_image(model, spec, pixels, tile=tile), Found("", 0.0))
+    model.require_score()  # now, not once for every photograph
+
+    def scored(pixels: Pixels) -> tuple[Probabilities, Found]:
+        bare, defended, score = localize_scored(model, pixels, tile=tile)
+        gated = gate and score <= 0
+        undecided = abstain is not None and score > abstain
+        return bare if gated else defended, Found("", 0.0, score, gated, undecided)
+
+    return scored
 
 
 def expand(photos: Sequence[Path]) -> list[Path]:

@@ -35,7 +35,7 @@ EPS = (1.0, 2.0, 4.0)  # grey levels
 WHITE_BOX: dict[str, AttackSpec] = {
     "cospgd-100": attack_spec("cospgd", steps=100),
     "margin-100": attack_spec("margin", steps=100),
-    "apgd-margin-100 x3": replace(attack_spec("apgd-margin", steps=100), restarts=3),
+    "apgd-margin-50 x3": replace(attack_spec("apgd-margin", steps=50), restarts=3),
 }
 WANTED = {"frozen": (0.60, 0.50, 0.25), "tuned": (0.80, 0.65, 0.45)}  # shares of F1 without attack
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -58,7 +58,7 @@ def load(name: str) -> Model:
     model = wrap_with_ansm(bare, ansm) if ansm else bare.requires_grad_(False)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     views = [mask_forward(m, spec, precision=p) for m in (model, bare) for p in ("bf16", "fp32")]
     return Model(*views)
 

@@ -31,6 +31,7 @@ from PIL import Image
 from torch import nn
 
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
+from ansm_plugin.cli import _keep_freed_memory
 from ansm_plugin.data import to_tensor
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
@@ -215,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tile", type=int, default=TILE)
     parser.add_argument("--evaluate", action="store_true", help="instead of `ansm localize`")
     given = parser.parse_args(argv)
+    _keep_freed_memory()  # as `ansm` does; without it the whole photograph loses more
     command = "evaluate" if given.evaluate else "localize"
     _print_evaluation(given) if given.evaluate else _print_seams(given)
     _print_memory(command, given.megapixels, given.tile)

@@ -1,0 +1,352 @@
+"""Stage 3 on a few steps: what it writes, what it tunes, when it stops; and adapters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ansm_plugin import apply_adapter
+from ansm_plugin.adapters import is_adapter, save_adapter
+from ansm_plugin.ansm import ANSM, PRESETS, Architecture
+from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.commands.info import describe_file
+from ansm_plugin.defended import wrap_with_ansm
+from ansm_plugin.errors import (
+    ConfigError,
+    LocalizerError,
+    TrainingError,
+    TrainingInterrupted,
+    WeightsError,
+)
+from ansm_plugin.localizer import fingerprint
+from ansm_plugin.recipes import hardened
+from ansm_plugin.recipes.hardened import Hardened, HardenedRecipe, draw_search
+from ansm_plugin.recipes.overfitting import Checks, Watch, hold_out
+from ansm_plugin.recipes.stage import Pairs
+from ansm_plugin.recipes.tuning import merged, tunable_copy, tuned_parameters
+from ansm_plugin.training import FitConfig, step_index
+from ansm_plugin.weights import load_ansm, read_metadata, save_ansm, sha256_of, write_tensors
+
+LOCALIZER = "localizer_of_a_user:build"
+QUICK = FitConfig(
+    steps=4, batch_size=6, warmup=0, averaging=0.5, precision="fp32", checkpoint_every=100
+)
+THIN = Architecture(widths=(4, 6), encoder_blocks=(1, 1), decoder_blocks=(1,))
+Fields = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _thin_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "thin", THIN)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """Return the file of an ANSM that does something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ansm = ANSM("thin")
+        nn.init.normal_(ansm.trunk.head.weight, std=0.1)
+    return save_ansm(ansm, tmp_path / "mgr.safetensors")
+
+
+def choices(**changes: Any) -> Hardened:
+    checks = Checks(steps=2, images=2, every=2, limit=1.0)
+    return Hardened(**{"attack_steps": 2, "checks": checks, "fit": QUICK, **changes})
+
+
+def recipe(stage: Fields, **changes: Any) -> HardenedRecipe:
+    return HardenedRecipe(**stage(**{"hardened": choices(), **changes}))
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+def same(first: Path, second: Path) -> bool:
+    """Return whether two files hold the same tensors, to the last bit."""
+    a, b = load_file(first), load_file(second)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Stop:
+    """A report that sends a signal after some step, and remembers what was logged."""
+
+    def __init__(self, step: int = 0) -> None:
+        self.step = step
+        self.logs: dict[int, dict[str, float]] = {}
+
+    def __call__(self, name: str, step: int, steps: int, logs: dict[str, float]) -> None:
+        """Note one report."""
+        if name == "hardened":
+            self.logs[step] = logs
+            if step == self.step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+# --- the module alone -----------------------------------------------------------------------------
+
+
+def test_stage_3_writes_an_ansm_with_its_provenance(
+    tmp_path: Path, stage: Fields, start: Path
+) -> None:
+    watcher = Stop()
+    path = hardened.run(recipe(stage, start=start), tmp_path / "run", watcher)
+    assert files(tmp_path / "run") == {"attacked", "hardened.safetensors", "hardened.toml"}
+    metadata = read_metadata(path)
+    assert metadata["stage"] == "hardened"
+    assert json.loads(metadata["parent"]) == sha256_of(start)
+    assert json.loads(metadata["localizer"])["sha256"] == fingerprint(build_localizer(LOCALIZER))
+    assert {"f1_attacked", "f1_check", "loss"} <= json.loads(metadata["metrics"]).keys()
+    assert load_ansm(path).architecture == THIN
+    assert not same(path, start)
+    assert sorted(watcher.logs) == [1, 2, 3, 4]
+
+
+def test_stage_3_may_begin_with_a_fresh_module_of_any_bound(tmp_path: Path, stage: Fields) -> None:
+    path = hardened.run(recipe(stage, ansm="thin?bound_255=24"), tmp_path / "run")
+    assert load_ansm(path).architecture == replace(THIN, bound_255=24)
+
+
+@pytest.mark.parametrize("tune", ["none", "lora"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    tmp_path: Path, stage: Fields, start: Path, tune: Any
+) -> None:
+    whole = hardened.run(recipe(stage, start=start, tune=tune), tmp_path / "whole")
+    with pytest.raises(TrainingInterrupted, match="hardened was interrupted after step 3 of 4"):
+        hardened.run(recipe(stage, start=start, tune=tune), tmp_path / "broken", Stop(2))
+    resumed = hardened.run(recipe(stage, start=start, tune=tune), tmp_path / "broken")
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+    assert same(resumed, whole)
+    if tune == "lora":
+        assert same(*(p.with_name("adapter.safetensors") for p in (resumed, whole)))
+
+
+def test_the_checkpoint_of_another_run_is_refused_before_anything_is_written(
+    tmp_path: Path, stage: Fields, start: Path
+) -> None:
+    with pytest.raises(TrainingInterrupted):
+        hardened.run(recipe(stage, start=start), tmp_path / "run", Stop(2))
+    config = (tmp_path / "run" / "hardened.toml").read_bytes()
+    with pytest.raises(TrainingError, match="belongs to another run"):
+        hardened.run(recipe(stage, start=start, rank=2), tmp_path / "run")
+    assert (tmp_path / "run" / "hardened.toml").read_bytes() == config
+
+
+def test_a_defence_that_overfits_to_weak_attacks_stops(
+    tmp_path: Path, stage: Fields, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f1 = iter([0.5, 0.4, 0.9, 0.1])  # of the training's attack and a longer one, in turn
+    monkeypatch.setattr(Watch, "f1", lambda self, attack: next(f1))
+    strict = recipe(stage, start=start, hardened=choices(checks=Checks(steps=2, images=2, every=2)))
+    with pytest.raises(
+        TrainingError, match=r"after 2 steps .* F1 0\.90, .* 2 steps 0\.10, .*overfits"
+    ):
+        hardened.run(strict, tmp_path / "run")
+    assert "hardened.safetensors" not in files(tmp_path / "run")
+
+
+def test_radii_grow_and_starts_stay_in_the_ball() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    pairs = Pairs(images, torch.ones(8, 1, 8, 8, dtype=torch.uint8), images.flip(3))
+    chosen = Hardened(eps_255=(4.0,), ramp=0.5, warm_start=0.5)
+    for progress, expected in ((0.0, 0.0), (0.25, 2.0), (0.5, 4.0), (0.9, 4.0)):
+        originals, _, attacked, start, radii = draw_search(
+            chosen, pairs, 64, torch.Generator().manual_seed(1), progress
+        ).tensors
+        assert torch.allclose(radii * 255, torch.full((64,), expected))
+        is_warm = (start == attacked).flatten(1).all(1)
+        assert 16 < int(is_warm.sum()) < 48
+        distance = (start - originals)[~is_warm].abs().max()
+        assert float(distance) <= expected / 255 + 1e-6
+
+
+def test_crops_that_are_checked_are_left_out_of_training() -> None:
+    rows = torch.arange(5, dtype=torch.uint8)
+    pairs, held = hold_out(Pairs(rows, rows, rows), 2)
+    assert (pairs.masks.tolist(), held.masks.tolist()) == ([0, 1, 2], [3, 4])
+    with pytest.raises(ConfigError, match="5 crops are too few to check 5"):
+        hold_out(Pairs(rows, rows, rows), 5)
+
+
+def test_the_step_is_known_from_its_generator() -> None:
+    assert step_index(torch.Generator().manual_seed(3 * 1_000_003 + 41), 3) == 41
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, r"give start, the mgr\.safetensors"),
+        ({"ansm": "thin", "start": Path("a.safetensors")}, "not both"),
+        ({"alone": True}, r"give tune \(norm, lora or all\)"),
+        ({"alone": True, "tune": "all", "ansm": "thin"}, "leave out start and ansm"),
+        ({"ansm": "thin", "tune": "all", "also": (LOCALIZER,)}, "names 1 more"),
+    ],
+)
+def test_choices_that_contradict_each_other_are_named(
+    tmp_path: Path, stage: Fields, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        hardened.run(recipe(stage, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attacks": ("pdg",)},
+        {"attacks": ()},
+        {"eps_255": (0.0,)},
+        {"ramp": 2.0},
+    ],
+)
+def test_numbers_out_of_range_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Hardened(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"every": 0}, {"steps": 0}, {"images": 0}, {"limit": 1.5}])
+def test_checks_out_of_range_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        Checks(**changes)
+
+
+# --- with the localizer ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tune", "changed"),
+    [
+        ("norm", {"stem.1.weight", "stem.1.bias"}),
+        ("lora", {"stem.0.weight", "head.weight"}),
+        ("all", {f"{m}.{p}" for m in ("stem.0", "stem.1", "head") for p in ("weight", "bias")}),
+    ],
+)
+def test_tuning_writes_an_adapter_with_what_it_changed(
+    tmp_path: Path, stage: Fields, start: Path, tune: Any, changed: set[str]
+) -> None:
+    path = hardened.run(recipe(stage, start=start, tune=tune), tmp_path / "run")
+    adapter = path.with_name("adapter.safetensors")
+    assert load_file(adapter).keys() == changed
+    bare = build_localizer(LOCALIZER)
+    before = fingerprint(bare)
+    tuned = apply_adapter(bare, adapter)
+    assert fingerprint(bare) == before
+    assert fingerprint(tuned) == json.loads(read_metadata(path)["localizer"])["sha256"] != before
+    wrap_with_ansm(tuned, str(path))  # warns when trained for another localizer
+    named = build_localizer(f"{LOCALIZER}@{adapter}")
+    assert fingerprint(named) == fingerprint(tuned)
+    with pytest.warns(UserWarning, match="was trained for Localizer"):
+        wrap_with_ansm(bare, str(path))
+
+
+def test_the_localizer_may_be_tuned_alone(tmp_path: Path, stage: Fields) -> None:
+    path = hardened.run(recipe(stage, tune="norm", alone=True), tmp_path / "run")
+    assert files(tmp_path / "run") == {"attacked", "adapter.safetensors", "hardened.toml"}
+    assert is_adapter(path)
+    assert not apply_adapter(build_localizer(LOCALIZER), path).training
+
+
+def test_weights_and_adapter_may_both_be_named(tmp_path: Path, user_code: Path) -> None:
+    bare = build_localizer(LOCALIZER)
+    nn.init.ones_(bare.get_parameter("head.bias"))
+    weights = write_tensors(bare.state_dict(), tmp_path / "with@sign.safetensors", {})
+    tuned = tunable_copy(bare, "all", rank=1, seed=0)
+    nn.init.zeros_(tuned.get_parameter("head.bias"))
+    adapter = save_adapter(tuned, bare, tmp_path / "adapter.safetensors")
+    named = build_localizer(f"{LOCALIZER}@{weights}@{adapter}")
+    assert fingerprint(named) == fingerprint(tuned)
+
+
+# --- adapters -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1)).eval()
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, bare: nn.Module) -> Path:
+    tuned = tunable_copy(bare, "norm", rank=1, seed=0)
+    for parameter in tuned_parameters(tuned, "norm"):
+        nn.init.constant_(parameter, 0.5)
+    return save_adapter(tuned, bare, tmp_path / "adapter.safetensors")
+
+
+def test_an_adapter_says_what_it_is(bare: nn.Module, adapter: Path) -> None:
+    facts = describe_file(adapter)
+    assert facts["kind"] == "adapter"
+    assert facts["localizer"] == fingerprint(bare)
+    assert facts["tensors"] == 2
+
+
+def test_an_adapter_of_another_localizer_is_refused(bare: nn.Module, adapter: Path) -> None:
+    nn.init.zeros_(bare[0].bias)  # type: ignore[index]
+    with pytest.raises(WeightsError, match=r"belongs to a localizer with state \w{12}; the Seq"):
+        apply_adapter(bare, adapter)
+
+
+def test_a_file_that_is_no_adapter_is_refused(
+    tmp_path: Path, bare: nn.Module, adapter: Path
+) -> None:
+    ansm = save_ansm(ANSM("thin"), tmp_path / "ansm.safetensors")
+    with pytest.raises(WeightsError, match=r"no adapter \(format 'ansm'"):
+        apply_adapter(bare, ansm)
+    newer = write_tensors({}, tmp_path / "new.safetensors", {"format": "adapter"})
+    with pytest.raises(WeightsError, match="Upgrade ansm_plugin"):
+        apply_adapter(bare, newer)
+
+
+@pytest.mark.parametrize("damage", ["value", "name", "shape"])
+def test_a_damaged_adapter_is_refused(bare: nn.Module, adapter: Path, damage: str) -> None:
+    tensors = load_file(adapter)
+    name = sorted(tensors)[0]
+    tensors |= {
+        "value": {name: tensors[name] + 1},
+        "name": {"other": tensors[name]},
+        "shape": {name: torch.zeros(9)},
+    }[damage]
+    write_tensors(tensors, adapter, read_metadata(adapter))
+    with pytest.raises(WeightsError, match=r"damaged|does not fit"):
+        apply_adapter(bare, adapter)
+
+
+def test_a_model_with_other_layers_is_no_tuned_copy(tmp_path: Path, bare: nn.Module) -> None:
+    with pytest.raises(WeightsError, match="an adapter holds new values, no new layers"):
+        save_adapter(nn.Conv2d(3, 1, 1), bare, tmp_path / "adapter.safetensors")
+
+
+@pytest.mark.parametrize("tune", ["none", "norm", "lora", "all"])
+def test_a_tunable_copy_computes_what_the_localizer_computes(bare: nn.Module, tune: Any) -> None:
+    images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    copied = tunable_copy(bare, tune, rank=2, seed=0)
+    assert torch.equal(copied(images), bare(images))
+    assert merged(copied).state_dict().keys() == bare.state_dict().keys()
+    assert torch.equal(copied(images), bare(images))
+
+
+def test_a_low_rank_change_is_of_low_rank(bare: nn.Module) -> None:
+    copied = tunable_copy(bare, "lora", rank=1, seed=0)
+    for parameter in tuned_parameters(copied, "lora"):
+        nn.init.normal_(parameter)
+    change = (merged(copied).get_parameter("0.weight") - bare.get_parameter("0.weight")).flatten(1)
+    assert int(torch.linalg.matrix_rank(change, atol=1e-5)) == 1
+
+
+def test_a_localizer_without_norms_cannot_tune_them() -> None:
+    with pytest.raises(LocalizerError, match="tune 'norm' trains; use all"):
+        tuned_parameters(nn.Conv2d(3, 1, 1), "norm")

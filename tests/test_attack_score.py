@@ -1,0 +1,317 @@
+"""The attack score tells noise from none, survives files, and its gate never harms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ansm_plugin import ANSM, DefendedLocalizer, LocalizerSpec, load_pretrained, wrap_with_ansm
+from ansm_plugin.ansm import Architecture
+from ansm_plugin.attack_score import FEATURES, AttackScore, features, fit_score
+from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
+from ansm_plugin.calibration import HARMLESS, Calibration, calibrate, harmless, observe
+from ansm_plugin.cli import main
+from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.errors import ConfigError, WeightsError
+from ansm_plugin.localizer import mask_forward
+from ansm_plugin.score_file import load_score, save_score
+from ansm_plugin.weights import save_ansm
+
+THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
+
+
+@pytest.fixture
+def thin() -> ANSM:
+    """Return a cheap module with a strong perturbation."""
+    ansm = ANSM(THIN)
+    nn.init.normal_(ansm.trunk.head.weight, std=10.0)
+    return ansm.eval()
+
+
+@pytest.fixture
+def pixels(generator: torch.Generator) -> Tensor:
+    """Return four images of an odd size."""
+    return torch.rand(4, 3, 37, 50, generator=generator)
+
+
+def constant(bias: float) -> AttackScore:
+    """Return a score that says the same of every image."""
+    return AttackScore(weights=(0.0,) * len(FEATURES), bias=bias)
+
+
+def halving(defended: DefendedLocalizer[Any], inputs: Tensor) -> AttackScore:
+    """Return a score that takes half of the images for attacked."""
+    with torch.no_grad():
+        first = features(*defended.examine(inputs))[:, 0]
+    return AttackScore(
+        weights=(1.0, *(0.0,) * (len(FEATURES) - 1)), bias=-float(first.sort().values[1:3].mean())
+    )
+
+
+@pytest.fixture(scope="module")
+def packaged() -> DefendedLocalizer[nn.Module]:
+    """Return the embedded pair."""
+    return wrap_with_ansm(build_localizer(DEFAULT_LOCALIZER), str(packaged_ansm()))
+
+
+# --- the score ------------------------------------------------------------------------------------
+
+
+def test_the_packaged_score_tells_attacked_from_unattacked(
+    packaged: DefendedLocalizer[nn.Module], generator: torch.Generator
+) -> None:
+    crops = load_crops(DataConfig(split="test", count=12, seed=3))
+    images, masks = crops.images.float().div(255), crops.masks.float()
+    bare = mask_forward(packaged.localizer, packaged.spec)
+    noisy = run_attack(bare, images, masks, 4 / 255, attack_spec("pgd"), generator=generator)
+    jpeg = harmless("jpeg-90", images, generator)
+    with torch.no_grad():
+        attacked, *others = (
+            packaged.attack_score(packaged.spec.normalise(x)) for x in (noisy, images, jpeg)
+        )
+    assert (attacked > 0).all()
+    assert all((other < attacked.min()).all() for other in others)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (64, 64)])
+def test_features_are_finite_for_every_image_and_so_is_their_gradient(
+    tiny: nn.Module, tiny_spec: LocalizerSpec, thin: ANSM, size: tuple[int, int]
+) -> None:
+    for ansm in (thin, ANSM(THIN)):
+        defended = DefendedLocalizer(tiny, ansm, tiny_spec, score=constant(0.0))
+        for value in (0.0, 0.5, 1.0):
+            flat = torch.full((2, 3, *size), value, requires_grad=True)
+            found = features(*defended.examine(tiny_spec.normalise(flat)))
+            assert found.shape == (2, len(FEATURES))
+            assert found.isfinite().all()
+            (gradient,) = torch.autograd.grad(found.sum(), flat)
+            assert gradient.isfinite().all()
+
+
+def test_images_of_a_batch_are_scored_alone(
+    tiny: nn.Module, tiny_spec: LocalizerSpec, thin: ANSM, pixels: Tensor
+) -> None:
+    defended = DefendedLocalizer(tiny, thin, tiny_spec)
+    together = features(*defended.examine(pixels))
+    alone = torch.cat([features(*defended.examine(one[None])) for one in pixels])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
+
+
+def test_a_score_is_fitted_with_few_false_alarms(generator: torch.Generator) -> None:
+    clean = torch.randn(400, len(FEATURES), generator=generator)
+    attacked = torch.randn(400, len(FEATURES), generator=generator)
+    attacked[:, 3] += 8
+    score = fit_score([clean], [attacked])
+    assert (score(clean) > 0).float().mean() <= 0.01
+    assert (score(attacked) > 0).float().mean() > 0.97
+    assert score == fit_score([clean], [attacked])
+
+
+def test_a_score_needs_both_sides_and_finite_features() -> None:
+    some = torch.zeros(2, len(FEATURES))
+    with pytest.raises(ConfigError, match="both kinds"):
+        fit_score([some], [])
+    with pytest.raises(ConfigError, match="not finite"):
+        fit_score([some], [some / 0])
+    with pytest.raises(ConfigError, match="finite ones"):
+        AttackScore(weights=(1.0,), bias=0.0)
+
+
+def test_without_calibration_the_error_says_how(tiny: nn.Module, tiny_spec: LocalizerSpec) -> None:
+    defended = wrap_with_ansm(tiny, spec=tiny_spec)
+    with pytest.raises(WeightsError, match="ansm calibrate"):
+        defended.attack_score(torch.rand(1, 3, 16, 16))
+    with pytest.raises(WeightsError, match="ansm calibrate"):
+        wrap_with_ansm(build_localizer(DEFAULT_LOCALIZER), gate=True)
+
+
+def test_calibration_fits_what_it_is_given_and_keeps_to_its_seed(
+    packaged: DefendedLocalizer[nn.Module],
+) -> None:
+    crops = load_crops(DataConfig(split="test", count=4, seed=3))
+    config = Calibration(harmless=("none", "noise"), attacks=("pgd",), eps_255=(8,), steps=3)
+    score = calibrate(packaged, crops, config)
+    assert score == calibrate(packaged, crops, config)
+    clean = observe(packaged, crops.images.float().div(255))
+    assert (score(clean) <= 0.5).all()
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_harmless_processing_gives_8_bit_images(
+    name: str, pixels: Tensor, generator: torch.Generator
+) -> None:
+    levels = 255 * harmless(name, pixels.mul(255).round().div(255), generator)
+    assert levels.shape == pixels.shape
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+
+
+# --- in files -------------------------------------------------------------------------------------
+
+
+def test_a_score_comes_back_from_the_file_of_its_ansm(tmp_path: Path, thin: ANSM) -> None:
+    file = save_ansm(thin, tmp_path / "a.safetensors")
+    assert load_score(file) is None
+    before = file.read_bytes()
+    copy = save_score(constant(1.5), file, tmp_path / "b.safetensors")
+    assert load_score(copy) == constant(1.5)
+    assert file.read_bytes() == before
+    save_score(constant(2.5), copy, copy)
+    assert load_score(copy) == constant(2.5)
+
+
+def test_save_pretrained_keeps_the_score(
+    tmp_path: Path, packaged: DefendedLocalizer[nn.Module]
+) -> None:
+    packaged.save_pretrained(tmp_path / "hub")
+    again = load_pretrained(tmp_path / "hub", build_localizer(DEFAULT_LOCALIZER))
+    assert again.score == packaged.score
+
+
+@pytest.mark.parametrize("damaged", [{}, {"weights": [1]}, {"weights": {"size": 1}, "bias": 0}])
+def test_a_damaged_score_is_explained(damaged: dict[str, Any]) -> None:
+    with pytest.raises(WeightsError, match="ansm calibrate"):
+        AttackScore.from_dict(damaged, "file")
+    whole = constant(0.0).as_dict()
+    with pytest.raises(WeightsError, match="cannot be used"):
+        AttackScore.from_dict(whole | {"bias": float("nan")}, "file")
+
+
+def test_calibrate_writes_a_copy_of_the_ansm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scored.safetensors"
+    assert main(["calibrate", "--count", "4", "--output", str(file)]) == 0
+    assert load_score(file) is not None
+    assert main(["calibrate", "--count", "4", "--output", str(file)]) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+# --- the gate -------------------------------------------------------------------------------------
+
+
+def test_the_gate_leaves_unsuspicious_images_as_they_are(
+    tiny: nn.Module, tiny_spec: LocalizerSpec, thin: ANSM, pixels: Tensor
+) -> None:
+    inputs = tiny_spec.normalise(pixels)
+    plain = DefendedLocalizer(tiny, thin, tiny_spec).eval()
+    score = halving(plain, inputs)
+    gated = DefendedLocalizer(tiny, thin, tiny_spec, score=score, gate=True).eval()
+    is_open = gated.attack_score(inputs) > 0
+    assert is_open.tolist().count(True) == 2
+    assert torch.equal(gated.suppress(inputs)[~is_open], inputs[~is_open])
+    assert torch.equal(gated.suppress(inputs)[is_open], plain.suppress(inputs)[is_open])
+    with torch.inference_mode():
+        expected = torch.where(is_open.view(-1, 1, 1, 1), plain(inputs), tiny(inputs))
+        torch.testing.assert_close(gated(inputs), expected)
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("bias", [-5.0, 5.0])
+def test_no_pixel_moves_further_than_the_bound_whatever_the_input(
+    tiny: nn.Module,
+    tiny_spec: LocalizerSpec,
+    thin: ANSM,
+    generator: torch.Generator,
+    gate: bool,
+    bias: float,
+) -> None:
+    nn.init.normal_(thin.trunk.head.weight, std=1e4)
+    score = constant(bias)
+    defended = DefendedLocalizer(tiny, thin, tiny_spec, score=score, gate=gate).eval()
+    noise = 1e3 * torch.randn(2, 3, 16, 16, generator=generator)
+    cases = (noise, noise / 1e3, torch.zeros_like(noise), noise.sign(), torch.full_like(noise, 9e9))
+    for inputs in cases:
+        delta = defended.perturbation(inputs)
+        assert delta.abs().max() <= thin.bound
+        moved = tiny_spec.denormalise(inputs).clamp(0, 1) + delta
+        assert moved.min() >= 0
+        assert moved.max() <= 1
+        assert bool(delta.any()) != (gate and bias < 0) or not inputs.any()
+
+
+def test_an_attack_goes_through_the_gate(
+    tiny: nn.Module, tiny_spec: LocalizerSpec, thin: ANSM, pixels: Tensor
+) -> None:
+    """Straight-through: the gradient holds the score's, which a hard gate would hide."""
+    inputs = tiny_spec.normalise(pixels).requires_grad_(True)
+    plain = DefendedLocalizer(tiny, thin, tiny_spec).eval()
+    gated = DefendedLocalizer(
+        tiny, thin, tiny_spec, score=halving(plain, inputs.detach()), gate=True
+    ).eval()
+    (through,) = torch.autograd.grad(gated(inputs).sum(), inputs)
+    (around,) = torch.autograd.grad(plain(inputs).sum(), inputs)
+    assert through.isfinite().all()
+    assert not torch.equal(through, around)
+    forward = mask_forward(gated, tiny_spec)
+    masks = (pixels[:, :1] > 0.5).float()
+    noisy = run_attack(forward, pixels, masks, 8 / 255, attack_spec("margin", steps=3))
+    assert not torch.equal(noisy, pixels)
+
+
+# --- ansm localize --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Return a photograph without attack."""
+    from PIL import Image
+
+    crop = load_crops(DataConfig(split="test", count=1, seed=3)).images[0]
+    Image.fromarray(crop.permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def localized(photo: Path, name: str, *options: str) -> tuple[bytes, list[dict[str, Any]]]:
+    """Return the mask's file and the JSON of a run."""
+    output = photo.parent / name
+    numbers = output / "found.json"
+    arguments = ["localize", str(photo), "--output", str(output), "--json", str(numbers)]
+    assert main([*arguments, *options]) == 0
+    return (output / "photo-mask.png").read_bytes(), json.loads(numbers.read_text())
+
+
+def test_the_gate_of_localize_keeps_the_bare_mask(photo: Path) -> None:
+    bare, without = localized(photo, "bare", "--bare")
+    gated, found = localized(photo, "gated", "--gate")
+    assert gated == bare
+    assert found[0]["gated"] is True
+    assert found[0]["attack_score"] < 0
+    assert without[0]["attack_score"] is None
+
+
+def test_localize_abstains_above_the_threshold(
+    photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert localized(photo, "default", "--abstain")[1][0]["undecided"] is False
+    assert localized(photo, "strict", "--abstain", "-1000")[1][0]["undecided"] is True
+    assert "UNDECIDED" in capsys.readouterr().out
+
+
+def test_localize_without_defence_or_score_explains(
+    photo: Path, thin: ANSM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["localize", str(photo), "--output", str(photo.parent / "out"), "--gate"]
+    assert main([*base, "--bare"]) == 2
+    assert "no attack score" in capsys.readouterr().err
+    plain = save_ansm(thin, photo.parent / "plain.safetensors")
+    assert main([*base, "--ansm", str(plain)]) == 2
+    assert capsys.readouterr().err.count("ansm calibrate") == 1
+
+
+def test_a_photograph_in_tiles_has_one_score(packaged: DefendedLocalizer[nn.Module]) -> None:
+    from ansm_plugin.localize import localize_image, localize_scored
+
+    crops = load_crops(DataConfig(split="test", count=9, seed=3)).images
+    wide = crops.permute(2, 0, 3, 1).reshape(64, 9 * 64, 3).numpy()
+    whole = localize_scored(packaged, wide)
+    tiled = localize_scored(packaged, wide, tile=256)
+    assert abs(whole.score - tiled.score) < 2
+    assert tiled.defended.shape == tiled.bare.shape == (64, 9 * 64)
+    expected = localize_image(packaged, packaged.spec, wide, tile=256)
+    torch.testing.assert_close(torch.from_numpy(tiled.defended), torch.from_numpy(expected))
