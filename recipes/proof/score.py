@@ -8,7 +8,8 @@ killed goes on from OUTPUT.records.json. Attacks run in bf16, scores in fp32.
 
 - T1: the localizer is attacked, against originals and each harmless processing.
 - T4: margin through the module; "gate": margin through the module with its gate (straight-through).
-- joint: margin through the module minus a weight times the score, above 1 below its threshold.
+- joint: margin through the module minus a weight times the score, above 1 below its threshold;
+  "hidden" has the bare mask in it, which is what the gate gives where the score is low.
 """
 
 from __future__ import annotations
@@ -84,13 +85,16 @@ def see(defended: Defended, images: Tensor, masks: Tensor) -> Seen:
     return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def joint_forward(defended: Defended, masks: Tensor, weight: float) -> Forward:
-    """Return what the attacker of mask and score climbs, `(B, 1, 1, 1)`."""
+def joint_forward(
+    defended: Defended, masks: Tensor, weight: float, *, bare: bool = False
+) -> Forward:
+    """Return what the attacker of mask (which one?) and score climbs, `(B, 1, 1, 1)`."""
 
     def forward(pixels: Tensor) -> Tensor:
         with torch.autocast(pixels.device.type, torch.bfloat16):
             found = defended.examine(defended.spec.normalise(pixels))
-        wrong = objective("margin")(found.defended, masks, 0.0) / masks[0].numel()
+        mask = found.bare if bare else found.defended
+        wrong = objective("margin")(mask, masks, 0.0) / masks[0].numel()
         seen = (defended.judge(found) + 1).clamp_min(0)  # unseen is enough
         return (wrong - weight * seen).view(-1, 1, 1, 1)
 
@@ -127,7 +131,7 @@ def white_box(defended: Defended) -> dict[str, tuple[Callable[[Tensor], Forward]
     }
     for weight in WEIGHTS:
         found[f"joint {weight:g}"] = (lambda m, w=weight: joint_forward(defended, m, w), joint)  # type: ignore[misc]
-    return found
+    return found | {"hidden 1": (lambda m: joint_forward(defended, m, 1.0, bare=True), joint)}
 
 
 def measure(defended: Defended, count: int, records: Path) -> dict[str, Seen]:
@@ -191,8 +195,8 @@ def tables(found: Mapping[str, Seen]) -> dict[str, Any]:
     against = (*HARMLESS, "authentic")
     blind = {f"T1@{e:g}": pooled(found, [f"{a}@{e:g}" for a in ATTACKS]) for e in EPS}
     large = f"{LARGE} px "
-    skip = {*against, *(n for n in found if n.startswith(large))}
-    groups = blind | {name: seen for name, seen in found.items() if name not in skip}
+    shown = {n: s for n, s in found.items() if n not in against and not n.startswith(large)}
+    groups = blind | shown
     return {
         "false_alarms": {n: float((found[n].score > 0).double().mean()) for n in against},
         "roc": {
@@ -222,7 +226,7 @@ def tables(found: Mapping[str, Seen]) -> dict[str, Any]:
         "risk": {
             name: risk(pooled(found, ["none", name]))
             for name in found
-            if name.endswith("@8") and name.split("@")[0] not in ATTACKS[1:]
+            if name.endswith("@8") and name.split("@")[0] not in (*ATTACKS[1:], "hidden 1")
         },
     }
 
@@ -266,7 +270,7 @@ def draw(found: Mapping[str, Seen], figures: Mapping[str, Any], path: Path) -> N
     for (label, names), colour in zip(groups.items(), COLOURS, strict=False):
         score = pooled(found, names).score
         left.plot(false, [(score > t).double().mean() for t in unattacked], c=colour, label=label)
-    left.set(xscale="symlog", xlabel="false alarms", ylabel="attacked images found", ylim=(0, 1.02))
+    left.set(xlabel="false alarms", ylabel="attacked images found", ylim=(0, 1.02))
     left.set_xscale("symlog", linthresh=FALSE_ALARMS)
     left.legend(fontsize="small")
     for (name, curve), colour in zip(figures["risk"].items(), COLOURS, strict=False):
@@ -285,8 +289,7 @@ def main() -> None:
     defended = wrap_with_ansm(build_localizer(DEFAULT_LOCALIZER), str(packaged_ansm()))
     defended.ansm.requires_grad_(False)  # attacks need the gradient of the image alone
     records = given.picture.with_suffix(".records.json")
-    found = measure(defended, given.images, records)
-    figures = tables(found)
+    figures = tables(found := measure(defended, given.images, records))
     print(markdown(figures))
     given.picture.with_suffix(".json").write_text(json.dumps(figures, indent=1))
     draw(found, figures, given.picture)
