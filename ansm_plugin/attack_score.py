@@ -172,7 +172,14 @@ class AttackScore:
                 raise ValueError(f"its features are {sorted(named)[:3]} ...")
             weights = tuple(float(named[name]) for name in FEATURES)
             return AttackScore(weights=weights, bias=float(fields["bias"]))
-        except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            ConfigError,
+            OverflowError,
+        ) as error:
             raise WeightsError(
                 f"the attack score in {source} cannot be used ({error}); it is damaged or of "
                 "another release. Fit it again: ansm calibrate."

@@ -165,12 +165,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def step_index(generator: torch.Generator, seed: int) -> int:
-    """Return which step of `fit` the generator of a step was made for, counted from 0.
-
-    Args:
-        generator: what the step got.
-        seed: that of the `FitConfig`.
-    """
+    """Return which step the generator that `fit` hands out was made for; `seed` is the config's."""
     return generator.initial_seed() - seed * _STEPS_PER_SEED
 
 

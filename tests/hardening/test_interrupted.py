@@ -155,6 +155,9 @@ def works(folder: Path) -> dict[str, Work]:
     ffa = [a.replace("--fit", "--ffa.fit") for a in fast] + ["--ffa.taps", "stem"]
     mgr = [a.replace("--fit", "--mgr.fit") for a in fast]
     stage = [x for x in STAGE if x not in ("--ansm", "tiny")]
+    hardened = [a.replace("--fit", "--hardened.fit") for a in [*fast[2:], "--fit.batch-size", "3"]]
+    hardened += ["--hardened.checks.steps", "2", "--hardened.checks.images", "2", "--tune", "all"]
+    hardened += ["--hardened.checks.every", "3", "--hardened.checks.limit", "1"]
     start = ["--start", str(folder / "stage1" / "ffa.safetensors")]
     attacks = ["--localizer", LOCALIZER, *images, "--steps", "2", "--eps", "2,4"]
     return {
@@ -162,6 +165,7 @@ def works(folder: Path) -> dict[str, Work]:
         "ffa": Work(["train", "ffa", *fit, *STAGE, *ffa], "ffa.safetensors"),
         "mgr": Work(["train", "mgr", *fit, *stage, *mgr, *start], "mgr.safetensors"),
         "two-stage": Work(["train", "two-stage", *fit, *STAGE, *ffa, *mgr], "mgr.safetensors"),
+        "hardened": Work(["train", "hardened", *fit, *STAGE, *hardened], "adapter.safetensors"),
         "attack": Work(["attack", *attacks, "--attacks", "pgd,mifgsm"], "manifest.json"),
         "evaluate": Work(
             ["evaluate", *attacks, "--attacks", "pgd", "--threat", "T0,T1", "--baselines", "none",
@@ -171,7 +175,7 @@ def works(folder: Path) -> dict[str, Work]:
     }  # fmt: skip
 
 
-NAMES = ("localizer", "ffa", "mgr", "two-stage", "attack", "evaluate")
+NAMES = ("localizer", "ffa", "mgr", "two-stage", "hardened", "attack", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +303,7 @@ def end_and_go_on(
     [
         ("localizer", signal.SIGKILL),
         ("two-stage", signal.SIGKILL),
+        ("hardened", signal.SIGKILL),
         ("attack", signal.SIGKILL),
         ("evaluate", signal.SIGKILL),
         ("attack", signal.SIGTERM),

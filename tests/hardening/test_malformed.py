@@ -8,6 +8,7 @@ suite runs a few dozen cases of each, always the same ones; `pytest -m slow test
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import json
@@ -31,7 +32,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from ansm_plugin.adapters import apply_adapter, save_adapter
 from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.attack_score import FEATURES, AttackScore
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.cli import main
 from ansm_plugin.convert import convert_checkpoint
@@ -39,9 +42,11 @@ from ansm_plugin.data import find_pairs, read_image, read_mask
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, WeightsError
 from ansm_plugin.lists import read_pair_list
+from ansm_plugin.localizer import fingerprint
 from ansm_plugin.pretrained import load_pretrained
 from ansm_plugin.recipes.config import from_table, load_config, save_config
 from ansm_plugin.registry import recipe_module, recipe_names
+from ansm_plugin.score_file import load_score
 from ansm_plugin.weights import load_ansm, load_localizer_weights, save_ansm
 
 SHORT, LONG = 40, 1000
@@ -257,6 +262,74 @@ def check_weights(folder: Path, content: bytes) -> None:
             wrap_with_ansm(localizer(), str(path))(torch.zeros(1, 3, 8, 8))
     with contextlib.suppress(WeightsError):
         load_localizer_weights(localizer(), path)
+    assert main(["info", str(path)]) in (0, 2)
+
+
+@functools.cache
+def _adapters() -> list[bytes]:
+    tuned = copy.deepcopy(_same_localizer())
+    nn.init.ones_(tuned[1].weight)  # type: ignore[index]
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_adapter(tuned, _same_localizer(), Path(folder) / "a.safetensors")
+        return [path.read_bytes()]
+
+
+@st.composite
+def _scores(draw: st.DrawFn) -> bytes:
+    """Draw an ANSM file with an attack score some of whose coefficients are replaced."""
+    content = weights()[0]
+    length = struct.unpack("<Q", content[:8])[0]
+    entries = dict(json.loads(content[8 : 8 + length])["__metadata__"])
+    whole = AttackScore(weights=(1.0,) * len(FEATURES), bias=0.0).as_dict()
+    odd = _JSON | st.integers(10**308, 10**320)
+    whole |= draw(st.dictionaries(st.sampled_from([*whole, "unknown"]), odd, max_size=2))
+    if isinstance(whole["weights"], dict):
+        fields = st.sampled_from([*FEATURES, "unknown"])
+        whole["weights"] |= draw(st.dictionaries(fields, odd, max_size=2))
+    text = json.dumps(whole)
+    return save(load(content), {**entries, "attack_score": draw(st.just(text) | _entry("", ""))})
+
+
+def check_score(folder: Path, content: bytes) -> None:
+    """An attack score judges by finite numbers, or is refused."""
+    path = folder / "a.safetensors"
+    path.write_bytes(content)
+    try:
+        found = load_score(path)
+    except WeightsError:
+        return
+    assert found is not None
+    assert np.isfinite([*found.weights, found.bias]).all()
+
+
+@functools.cache
+def _same_localizer() -> nn.Module:
+    return localizer()
+
+
+@st.composite
+def _adapter_metadata(draw: st.DrawFn) -> bytes:
+    """Draw an adapter with entries of the metadata replaced; its tensors are sound."""
+    content = _adapters()[0]
+    length = struct.unpack("<Q", content[:8])[0]
+    entries = dict(json.loads(content[8 : 8 + length])["__metadata__"])
+    for name in draw(st.lists(st.sampled_from([*entries]), min_size=1, max_size=3, unique=True)):
+        entries[name] = draw(_entry(name, ""))
+    return save(load(content), entries)
+
+
+def check_adapter(folder: Path, content: bytes) -> None:
+    """An adapter is applied whole, or refused; the localizer is untouched either way."""
+    path = folder / "adapter.safetensors"
+    path.write_bytes(content)
+    before = fingerprint(_same_localizer())
+    try:
+        tuned = apply_adapter(_same_localizer(), path)
+    except WeightsError:
+        pass
+    else:
+        assert bool((tuned[1].weight == 1).all())
+    assert fingerprint(_same_localizer()) == before
     assert main(["info", str(path)]) in (0, 2)
 
 
@@ -510,6 +583,9 @@ HUNTS = [
     Hunt("safetensors, damaged", damaged(weights), check_weights),
     Hunt("safetensors, headers", headers(), check_weights),
     Hunt("safetensors, metadata", metadata(), check_weights),
+    Hunt("adapters, damaged", damaged(_adapters), check_adapter),
+    Hunt("adapters, metadata", _adapter_metadata(), check_adapter),
+    Hunt("attack scores", _scores(), check_score),
     Hunt("checkpoints, damaged", damaged(checkpoints), check_checkpoint),
     Hunt("checkpoints, content", _CHECKPOINTS, check_content),
     Hunt("configs", _tables(), check_config),

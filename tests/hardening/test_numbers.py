@@ -70,6 +70,8 @@ def test_an_image_that_is_not_finite_is_refused(value: float) -> None:
     image[0, 0, 0, 0] = value
     with pytest.raises(ImageError, match="NaN or infinite"):
         guarded()(image)
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        guarded().examine(image)  # what the attack score and its gate judge by
 
 
 @pytest.mark.parametrize("value", WRONG[:2])

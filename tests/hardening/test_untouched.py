@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin import unwrap, wrap_with_ansm
+from ansm_plugin.adapters import apply_adapter, save_adapter
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.anti_forensics import AttackPlan, write_attacked
 from ansm_plugin.backbones.timm_family import build as build_timm
@@ -23,6 +24,7 @@ from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
 from ansm_plugin.export import PixelsToProbability, export_onnx
 from ansm_plugin.localizer import mask_forward
 from ansm_plugin.losses import mask_loss
+from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
 from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
 
 THIN = Architecture(widths=(4, 4), encoder_blocks=(1, 1), decoder_blocks=(1,))
@@ -104,6 +106,21 @@ def test_nothing_of_a_localizer_changes(family: str, is_training: bool, tmp_path
     before = snapshot(model)
     use(model, tmp_path)
     require_same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("tune", ["norm", "lora", "all"])
+def test_nothing_of_a_localizer_changes_by_tuning(tune: Tune, tmp_path: Path) -> None:
+    model = plain()
+    before = snapshot(model)
+    copied = tunable_copy(model, tune, rank=1, seed=0)
+    with torch.no_grad():
+        for parameter in tuned_parameters(copied, tune):
+            parameter.add_(1)
+    path = save_adapter(merged(copied), model, tmp_path / "adapter.safetensors")
+    tuned = apply_adapter(model, path)
+    require_same(before, snapshot(model))
+    theirs = {v.data_ptr() for v in model.state_dict().values()}
+    assert not theirs & {v.data_ptr() for v in tuned.state_dict().values()}
 
 
 @pytest.mark.parametrize("way", ["onnx", "torch"])
