@@ -206,7 +206,7 @@ def test_families_are_asked_in_order_and_plain_last() -> None:
 
 
 def test_recipes_are_found_by_name() -> None:
-    assert registry.recipe_names() == ["localizer", "ffa", "mgr", "two-stage"]
+    assert registry.recipe_names() == ["localizer", "ffa", "mgr", "two-stage", "hardened"]
     for name in registry.recipe_names():
         assert {"RECIPE", "run"} <= set(dir(registry.recipe_module(name)))
     with pytest.raises(ConfigError, match="Nearest: two-stage"):
