@@ -59,7 +59,7 @@ CODE = """
             return Localizer()
 """
 LAUNCHED = f"""
-    import json, sys
+    import json, os, sys
     import torch
     torch.set_num_threads(1)
     import {MODULE} as user
@@ -71,7 +71,8 @@ LAUNCHED = f"""
     for arguments, after, kind in json.loads(sys.argv[1]):
         user.STOP.update(after=after, kind=kind)
         codes.append(main(arguments))
-    print("codes", codes)
+    print("codes", codes, flush=True)
+    os._exit(0)  # gloo's threads abort a process, rarely, while the interpreter ends
 """
 NAME = f"{MODULE}:build"
 Command = tuple[list[str], int, int | None]
