@@ -136,7 +136,7 @@ def _free_sizes(multiple: int, smallest: int) -> tuple[Shape, ...]:
 
 def _graph(model: nn.Module, size: Shape, multiple: int, smallest: int, *, is_fixed: bool) -> bytes:
     pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=2**31 - 1)}
     if not is_fixed:
         least = smallest // multiple
         free[2] = multiple * torch.export.Dim("rows", min=least)
@@ -144,7 +144,9 @@ def _graph(model: nn.Module, size: Shape, multiple: int, smallest: int, *, is_fi
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter warns of its own internals
-            exported = torch.export.export(model, (pixels,), dynamic_shapes={"pixels": free})
+            exported = torch.export.export(
+                model, (pixels,), dynamic_shapes={"pixels": free}, strict=False
+            )
             program = torch.onnx.export(
                 exported, input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
             )

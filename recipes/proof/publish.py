@@ -7,11 +7,13 @@ and the page without photographs, which are not ours to publish, to `recipes/res
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tables import Result  # type: ignore[import-not-found]  # a script beside this one
 
 from ansm_plugin.evaluation.html import write_html
@@ -71,8 +73,8 @@ Intervals, other attacks and baselines: `../results/{row}.json` and `../results/
 def publish(run: Path, beds: Path) -> None:
     """Copy one row's weights; write its numbers, page and card."""
     row = run.name
-    shutil.copyfile(run / "localizer.safetensors", WEIGHTS / f"{row}.safetensors")
-    shutil.copyfile(run / "ansm.safetensors", WEIGHTS / f"{row}-ansm.safetensors")
+    copy_weights(run, "localizer", WEIGHTS / f"{row}.safetensors", beds)
+    copy_weights(run, "ansm", WEIGHTS / f"{row}-ansm.safetensors", beds)
     settings = (run / "full" / "localizer.toml").read_text()
     (WEIGHTS / f"{row}.toml").write_text(_anonymous(settings, run, beds))
     fields = (run / "report" / "evaluation.json").read_text()
@@ -82,9 +84,19 @@ def publish(run: Path, beds: Path) -> None:
     (WEIGHTS / f"{row}.md").write_text(card(row, Result(numbers)))
 
 
+def copy_weights(run: Path, name: str, path: Path, beds: Path) -> None:
+    """Copy `name`.safetensors of a run to a path, with the same tensors and anonymous metadata."""
+    source = run / f"{name}.safetensors"
+    with safe_open(source, "pt") as opened:
+        metadata = opened.metadata() or {}
+    named = {key: _anonymous(text, run, beds) for key, text in metadata.items()}
+    save_file(load_file(source), path, named)
+
+
 def _anonymous(text: str, run: Path, beds: Path) -> str:
     """Return text without the folders of the machine that made it."""
-    return text.replace(str(run.parent), "runs").replace(str(beds), "beds")
+    text = text.replace(str(run.parent), "runs").replace(str(beds), "beds")
+    return re.sub(r'(?<=")/[^"\\\s]*/', "", text)
 
 
 def card(row: str, result: Result) -> str:

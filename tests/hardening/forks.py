@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 import torch
+import torch._dynamo  # what optimizers import first; a kill is to meet work, not an import
+import torchmetrics.functional  # noqa: F401
 
 from ansm_plugin import attacked, cli, samples
 from ansm_plugin.backbones import smp_family  # noqa: F401 - imported before the forks
 from ansm_plugin.commands import attack, evaluate, train  # noqa: F401
-from ansm_plugin.recipes import ffa, localizer, mgr, two_stage  # noqa: F401
+from ansm_plugin.recipes import ffa, hardened, localizer, mgr, two_stage  # noqa: F401
 
 
 def start(argv: list[str], log: str) -> int:
@@ -47,6 +50,8 @@ def wait(number: int) -> int:
 def main() -> None:
     """Serve until the end of the input."""
     torch.set_num_threads(1)
+    # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     attacked.SHARD = 4  # small parts, so that many kills meet a half-finished one
     samples._CROPS_PER_BATCH = 2
     sys.path.insert(0, sys.argv[1])

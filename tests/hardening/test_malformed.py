@@ -2,7 +2,7 @@
 
 Each kind of input is a `Hunt`: a strategy that makes cases, and a check of one case. The normal
 suite runs a few dozen cases of each, always the same ones; `pytest -m slow tests/hardening` runs
-`LONG` of each, others every time, within `MEMORY` of address space.
+`LONG` of each (ANSM_CASES), others every time, within `MEMORY` of address space.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import functools
 import io
 import json
+import os
 import resource
 import struct
 import tempfile
@@ -49,7 +50,7 @@ from ansm_plugin.registry import recipe_module, recipe_names
 from ansm_plugin.score_file import load_score
 from ansm_plugin.weights import load_ansm, load_localizer_weights, save_ansm
 
-SHORT, LONG = 40, 1000
+SHORT, LONG = 40, int(os.environ.get("ANSM_CASES", "1000"))
 MEMORY = 8 * 2**30  # bytes that a process of the long run may add to its address space
 THIN = Architecture(widths=(4, 4), encoder_blocks=(1, 1), decoder_blocks=(1,))
 

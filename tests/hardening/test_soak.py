@@ -21,7 +21,7 @@ from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
 IMAGES, STEPS = 2000, 5000
 ALLOWED = {  # MiB per thousand; allocators keep some
     "train": 2.0,
-    # The scores of each image, attack and defence are kept for intervals and the worst case.
+    # Scores are kept for intervals and the worst case: here three tensors per image (README).
     "evaluate": 8.0,
 }
 SPEC = LocalizerSpec(mean=(0.0,) * 3, std=(1.0,) * 3)
