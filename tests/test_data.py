@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -60,6 +61,10 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(photograph()).convert(mode).save(path)
+    if mode == "YCbCr" and int(PIL.__version__.partition(".")[0]) < 13:
+        with pytest.raises(ImageError):  # Pillow 12 cannot read what it wrote
+            read_image(path)
+        return
     pixels = read_image(path)
     assert pixels.shape == (40, 50, 3)
     assert pixels.dtype == np.uint8

@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from tables import Result  # type: ignore[import-not-found]  # a script beside this one
 
 from ansm_plugin.evaluation.html import write_html
+from ansm_plugin.weights import read_metadata, read_tensors, write_tensors
 
 WEIGHTS, RESULTS = (Path(__file__).parents[1] / name for name in ("weights", "results"))
 DATA = {
@@ -87,10 +86,10 @@ def publish(run: Path, beds: Path) -> None:
 def copy_weights(run: Path, name: str, path: Path, beds: Path) -> None:
     """Copy `name`.safetensors of a run to a path, with the same tensors and anonymous metadata."""
     source = run / f"{name}.safetensors"
-    with safe_open(source, "pt") as opened:
-        metadata = opened.metadata() or {}
-    named = {key: _anonymous(text, run, beds) for key, text in metadata.items()}
-    save_file(load_file(source), path, named)
+    metadata = {key: _anonymous(text, run, beds) for key, text in read_metadata(source).items()}
+    if path.exists() and read_metadata(path) == metadata:
+        return  # safetensors orders metadata at random: the same weights would be another file
+    write_tensors(read_tensors(source), path, metadata)
 
 
 def _anonymous(text: str, run: Path, beds: Path) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
 import pytest
 import tomli_w
 import torch
@@ -651,9 +652,12 @@ def test_much_malformed_input_is_refused_or_read(
 
 def test_sound_input_of_every_mode_is_read(tmp_path: Path) -> None:
     read = 0
+    unreadable = {("TIFF", "YCbCr")} if PIL.__version__.startswith("12.") else set()
     for kind in ("PNG", "TIFF", "BMP", "JPEG", "WEBP", "GIF", "PPM"):
         for mode in _MODES:
             content = encoded(kind, mode)
+            if (kind, mode) in unreadable:
+                continue  # Pillow 12 cannot read what it wrote
             if content is not None and mode not in ("I", "I;16", "F"):
                 path = tmp_path / f"{kind}-{mode}"
                 path.write_bytes(content)
