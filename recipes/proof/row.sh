@@ -5,7 +5,6 @@
 # BEDS holds what beds.py wrote. ENCODER: a MobileNetV2 of torchvision's names (ImageNet).
 # Run it from the root of the repository.
 set -euo pipefail
-packaged=ansm_plugin/assets/forensic-unet-ansm.safetensors
 bed=$1 kind=$2 beds=$3 runs=$4 encoder=$5
 out=$runs/$bed-$kind
 crops=(--images "$beds/$bed/train/images" --masks "$beds/$bed/train/masks")
@@ -36,21 +35,29 @@ if [ ! -e "$out/localizer.safetensors" ]; then
         "$name"
 fi
 name=$name@$out/localizer.safetensors
+# Both train from attacks that differ in kind, step and radius; more of them in the second.
+first=(--data.count 3072 --attacks.eps-255 2 4 8 12 --mgr.fit.steps 2500)
+strong=(--data.count 4096 --attacks.attacks mifgsm pgd cospgd hide margin
+    --attacks.step-shares 0.1 0.25 1 --attacks.eps-255 4 8 8 12)
+case $bed in
+# What suppresses noise before one localizer helps before the next.
+bsds) ansm=ansm_plugin/assets/forensic-unet-ansm.safetensors stages=("${first[@]}") ;;
+casia1) ansm=$runs/bsds-$kind/ansm.safetensors stages=("${strong[@]}" --mgr.fit.steps 4000) ;;
+esac
 if [ ! -e "$out/mgr.safetensors" ]; then
-    # From the packaged ANSM: what suppresses noise before one localizer helps before the next.
-    ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" --start "$packaged" \
-        --data.forgeries.size 128 --data.count 3072 --attacks.eps-255 2 4 8 12 \
-        --ffa.fit.steps 100 --mgr.fit.steps 2500 --mgr.fit.batch-size 16
+    ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" --start "$ansm" \
+        --data.forgeries.size 128 --ffa.fit.steps 100 --mgr.fit.batch-size 16 "${stages[@]}"
 fi
-if [ ! -e "$out/more/mgr.safetensors" ]; then
+trained=$out/mgr.safetensors
+if [ $bed = bsds ]; then
     # Stronger attacks and longer steps: after the first training, recovery was lost to these.
-    ansm train mgr --localizer "$name" "${crops[@]}" --output "$out/more" \
-        --start "$out/mgr.safetensors" --data.forgeries.size 128 --data.count 4096 --data.seed 1 \
-        --attacks.attacks mifgsm pgd cospgd hide margin --attacks.step-shares 0.1 0.25 1 \
-        --attacks.eps-255 4 8 8 12 --steps 5000 --mgr.fit.batch-size 16
+    trained=$out/more/mgr.safetensors
+    [ -e "$trained" ] || ansm train mgr --localizer "$name" "${crops[@]}" --output "$out/more" \
+        --start "$out/mgr.safetensors" --data.forgeries.size 128 --data.seed 1 "${strong[@]}" \
+        --steps 5000 --mgr.fit.batch-size 16
 fi
 if [ ! -e "$out/ansm.safetensors" ]; then
-    python recipes/proof/half.py "$out/more/mgr.safetensors" "$out/ansm.safetensors"
+    python recipes/proof/half.py "$trained" "$out/ansm.safetensors"
 fi
 images=("--images=$beds/$bed/$test/images" "--masks=$beds/$bed/$test/masks")
 if [ ! -e "$out/report/evaluation.json" ]; then
