@@ -2,12 +2,13 @@
 
 `NAME` of a reference localizer, `smp:Unet?encoder_name=resnet34`, `timm:convnext_tiny`,
 `module:function` of the user's own code; each with optional `@weights.safetensors`, and
-`@adapter.safetensors` behind that.
+any number of `@adapter.safetensors` behind that, each trained on what stands before it.
 """
 
 from __future__ import annotations
 
 import importlib.resources
+from functools import reduce
 from pathlib import Path
 
 from torch import nn
@@ -30,37 +31,34 @@ def build_localizer(name: str) -> nn.Module:
     """Build the localizer of a command-line name, in eval mode.
 
     A reference name without `@weights` comes with its packaged weights; other names without
-    `@weights` have random ones. An adapter is applied to what stands before it.
+    `@weights` have random ones. Each adapter is applied to what stands before it.
 
     Raises:
         ConfigError: neither a reference name nor `family:...`, with the nearest names.
         LocalizerError: the family cannot build it.
         WeightsError: the weights cannot be read or do not fit.
     """
-    base, weights, adapter = split_name(name)
+    base, weights, adapters = split_name(name)
     localizer = build_architecture(base)
     if weights is None and base in REFERENCE:
         weights = packaged_weights(base)
     if weights is not None:
         load_localizer_weights(localizer, weights)
-    localizer.eval()
-    return localizer if adapter is None else apply_adapter(localizer, adapter)
+    return reduce(apply_adapter, adapters, localizer.eval())
 
 
-def split_name(name: str) -> tuple[str, Path | None, Path | None]:
-    """Return base, weights and adapter of a command-line name.
+def split_name(name: str) -> tuple[str, Path | None, list[Path]]:
+    """Return base, weights and adapters of a command-line name.
 
     Raises:
-        WeightsError: a single file behind the base cannot be read, so that nobody knows which.
+        WeightsError: the first file behind the base cannot be read, so that nobody knows which.
     """
-    base, _, files = name.partition("@")
-    if not files:
-        return base, None, None
-    weights, between, adapter = files.partition(f"{_SUFFIX}@")  # a folder's name may have an @
-    if between:
-        return base, Path(weights + _SUFFIX), Path(adapter)
-    given = Path(files)
-    return (base, None, given) if is_adapter(given) else (base, given, None)
+    base, _, rest = name.partition("@")
+    if not rest:
+        return base, None, []
+    *before, last = rest.split(f"{_SUFFIX}@")  # a folder's name may have an @
+    files = [*(Path(part + _SUFFIX) for part in before), Path(last)]
+    return (base, None, files) if is_adapter(files[0]) else (base, files[0], files[1:])
 
 
 def build_architecture(name: str) -> nn.Module:

@@ -3,9 +3,11 @@
     python recipes/proof/hardened.py OUTPUT.png LABEL=LOCALIZER[,ANSM.safetensors] ...
 
 Each defence is a localizer by its command-line name (with its adapter, if it has one), and its ANSM
-unless it has none. Images are the forged crops of `ansm demo`. Numbers go to OUTPUT.json; a label
-that is there already is not measured again. F1 at a radius is that of the worst of `WHITE_BOX` for
-each image, all through the module; "blind" is the same margin attack on the localizer alone.
+unless it has none. Images are the forged crops of `ansm demo`, or, with `--images` and `--masks`,
+64x64 crops of those; the first defence is the reference that shares and harm are held against.
+Numbers go to OUTPUT.json; a label that is there already is not measured again. F1 at a radius is
+that of the worst of `WHITE_BOX` for each image, all through the module; "blind" is the same margin
+attack on the localizer alone.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, run_attack
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
-from ansm_plugin.data import load_crops
+from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.data import DataConfig, load_crops
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.demo import demo_data
 from ansm_plugin.evaluation import attack_generator
@@ -143,26 +145,35 @@ def draw(found: Mapping[str, Any], target: Path) -> None:
     figure.savefig(target, dpi=120)
 
 
+def load_inputs(data: DataConfig) -> tuple[Tensor, Tensor]:
+    """Return crops in [0, 1] and their masks, as floats."""
+    crops = load_crops(data)
+    return crops.images.float().div(255), crops.masks.float()
+
+
 def main() -> None:
     """Measure what is missing, then write numbers and picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
-    parser.add_argument("models", nargs="*", metavar="LABEL=LOCALIZER[,ANSM]")
+    parser.add_argument("models", nargs="+", metavar="LABEL=LOCALIZER[,ANSM]")
     parser.add_argument("--count", type=int, default=32)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--masks", type=Path)
     given = parser.parse_args()
-    crops = load_crops(demo_data(given.count))
-    images, masks = crops.images.float().div(255), crops.masks.float()
+    data = replace(demo_data(given.count), images=given.images, masks=given.masks)
+    images, masks = load_inputs(data)
     numbers = given.output.with_suffix(".json")
-    reference = load(DEFAULT_LOCALIZER)
+    named = [(label, name) for label, _, name in (text.partition("=") for text in given.models)]
+    reference = load(named[0][1])
     found: dict[str, Any] = {
         "images": given.count,
-        "clean": float(f1_of(reference.scored, images, masks).mean()),
+        "clean": float(f1_of(reference.bare_scored, images, masks).mean()),
         "models": {},
     }
     if numbers.exists():
         found = json.loads(numbers.read_text(encoding="utf-8"))
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    for label, _, name in (text.partition("=") for text in given.models):
+    for label, name in named:
         if label in found["models"]:
             continue
         began = time.process_time()

@@ -269,6 +269,18 @@ def test_weights_and_adapter_may_both_be_named(tmp_path: Path, user_code: Path) 
     assert fingerprint(named) == fingerprint(tuned)
 
 
+def test_what_was_tuned_may_be_tuned_again(tmp_path: Path, stage: Fields, start: Path) -> None:
+    once = hardened.run(recipe(stage, start=start, tune="norm"), tmp_path / "once")
+    first = once.with_name("adapter.safetensors")
+    again = recipe(stage, localizer=f"{LOCALIZER}@{first}", start=once, tune="all")
+    path = hardened.run(again, tmp_path / "again")
+    second = path.with_name("adapter.safetensors")
+    named = build_localizer(f"{LOCALIZER}@{first}@{second}")
+    assert fingerprint(named) == json.loads(read_metadata(path)["localizer"])["sha256"]
+    with pytest.raises(WeightsError, match="belongs to a localizer with state"):
+        build_localizer(f"{LOCALIZER}@{second}")
+
+
 # --- adapters -------------------------------------------------------------------------------------
 
 
