@@ -1,6 +1,6 @@
 """Measure what defences leave against the attacker who knows them; print a table, draw the curves.
 
-    python recipes/proof/hardened.py OUTPUT.png LABEL=LOCALIZER[,ANSM.safetensors] ...
+    python recipes/proof/hardened.py OUTPUT.png LABEL=LOCALIZER[+ANSM.safetensors] ...
 
 Each defence is a localizer by its command-line name (with its adapter, if it has one), and its ANSM
 unless it has none. Images are the forged crops of `ansm demo`, or, with `--images` and `--masks`,
@@ -53,8 +53,8 @@ class Model(NamedTuple):
 
 
 def load(name: str) -> Model:
-    """Build a defence from `LOCALIZER[,ANSM]`."""
-    localizer, _, ansm = name.partition(",")
+    """Build a defence from `LOCALIZER[+ANSM]`."""
+    localizer, _, ansm = name.partition("+")
     bare = build_localizer(localizer)
     spec = describe(bare)
     model = wrap_with_ansm(bare, ansm) if ansm else bare.requires_grad_(False)
@@ -155,7 +155,7 @@ def main() -> None:
     """Measure what is missing, then write numbers and picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
-    parser.add_argument("models", nargs="+", metavar="LABEL=LOCALIZER[,ANSM]")
+    parser.add_argument("models", nargs="+", metavar="LABEL=LOCALIZER[+ANSM]")
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--masks", type=Path)

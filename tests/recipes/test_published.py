@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER
 from ansm_plugin.commands.models import load_defended
 from ansm_plugin.weights import read_metadata
 
@@ -44,6 +45,14 @@ def test_a_pair_belongs_together(row: str, proof: ModuleType) -> None:
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert not torch.equal(defended(images), defended.localizer(images))
+
+
+def test_the_hardened_module_belongs_to_the_embedded_localizer() -> None:
+    path = WEIGHTS / "forensic-unet-hardened.safetensors"
+    assert read_metadata(path)["stage"] == "hardened"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_defended(DEFAULT_LOCALIZER, path)
 
 
 @pytest.mark.parametrize("row", ROWS)
