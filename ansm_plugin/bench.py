@@ -121,7 +121,13 @@ def costs(
     """Measure what ANSM and baselines add to the localizer, at `size` (height, width)."""
     bare = mask_forward(defended.localizer, defended.spec)
     module = sum(p.numel() for p in defended.ansm.parameters())
-    found = {"ansm": measure_cost(defended.ansm, bare, size=size, parameters=module)}
+    # The gate runs the localizer twice more, which is no part of the ANSM.
+    whole = mask_forward(defended, defended.spec) if defended.gate else defended.ansm
+    found = {
+        "ansm": measure_cost(
+            whole, bare, size=size, parameters=module, includes_localizer=defended.gate
+        )
+    }
     return found | {
         label: baseline_cost(baseline, bare, size=size) for label, baseline in baselines.items()
     }

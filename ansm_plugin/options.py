@@ -39,11 +39,7 @@ def _localize_options(parser: Parser) -> None:
     _model_options(parser)
     _ansm_precision_option(parser)
     parser.add_argument("--bare", action="store_true", help="use no defence")
-    parser.add_argument(
-        "--gate",
-        action="store_true",
-        help="keep the bare localizer's mask where the attack score says that nothing is wrong",
-    )
+    _gate_option(parser)
     parser.add_argument(
         "--abstain",
         type=float,
@@ -57,8 +53,18 @@ def _localize_options(parser: Parser) -> None:
     _json_option(parser)
 
 
+def _gate_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--gate",
+        action="store_true",
+        help="keep the bare localizer's mask where the attack score says that nothing is wrong "
+        "(needs an ANSM that was calibrated)",
+    )
+
+
 def _evaluate_options(parser: Parser) -> None:
     _model_options(parser)
+    _gate_option(parser)
     _image_options(parser)
     _attack_choice(parser, attacks=("pgd", "mifgsm", "cospgd"))
     parser.add_argument(

@@ -1,7 +1,8 @@
 """Views of a defended localizer for an attacker who knows the ANSM.
 
 Each view predicts what the defended localizer predicts and differs only on the way back, where a
-defence may hide its gradient. Start from images attacked without knowledge with
+defence may hide its gradient. Of a gated pair "plain" alone goes through the gate; the others
+attack the module behind it. Start from images attacked without knowledge with
 `run_attack(..., start=...)`; expect a random channel with its `transform` and `draws`.
 """
 

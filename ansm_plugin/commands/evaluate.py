@@ -97,6 +97,7 @@ def run(
     adaptive: tuple[str, ...] | None,
     precision: Precision | None,
     ansm_precision: Precision,
+    gate: bool,
     tile: int,
     cost_size: int | None,
     surrogate: list[str],
@@ -135,7 +136,9 @@ def run(
     material = read_material(
         images, masks, pattern, count or effort.count, VALIDATION if names else 0
     )
-    defended = load_defended(localizer, ansm, may_be_untrained=True, precision=ansm_precision)
+    defended = load_defended(
+        localizer, ansm, may_be_untrained=True, precision=ansm_precision, gate=gate
+    )
     with progress(Console(stderr=True)) as report:
         others = fit_baselines(names, defended, material.validation, config, report=report)
         bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)

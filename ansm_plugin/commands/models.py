@@ -20,6 +20,7 @@ def load_defended(
     *,
     may_be_untrained: bool = False,
     precision: Precision = "fp32",
+    gate: bool = False,
 ) -> DefendedLocalizer[nn.Module]:
     """Build a localizer and put its ANSM in front of it.
 
@@ -28,6 +29,7 @@ def load_defended(
         ansm: weights; None takes those that come with the embedded localizer.
         may_be_untrained: whether another localizer may go without weights; it gets a fresh ANSM.
         precision: of the convolutions inside the ANSM.
+        gate: whether it leaves alone what its attack score calls unattacked.
 
     Raises:
         ConfigError: another localizer without weights.
@@ -41,7 +43,9 @@ def load_defended(
             f"no ANSM is known for {name}: pass --ansm FILE, train one with `ansm train two-stage "
             f"--localizer {name} --output DIR`, or pass --bare to use no defence."
         )
-    defended = wrap_with_ansm(load_localizer(name), None if weights is None else str(weights))
+    defended = wrap_with_ansm(
+        load_localizer(name), None if weights is None else str(weights), gate=gate
+    )
     if isinstance(defended.ansm, ANSM):
         defended.ansm.precision = precision
     return defended

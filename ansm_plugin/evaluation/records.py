@@ -101,8 +101,9 @@ def identity_of(
     if records is None:
         return ""
     inside = getattr(defended.ansm, "precision", "fp32")
+    gate = defended.score if defended.gate else ""
     choices = f"{config.precision} {config.attack_precision} {inside} {config.seed} {config.tile}"
-    digest = hashlib.sha256(f"{fingerprint(defended)} {choices}".encode())
+    digest = hashlib.sha256(f"{fingerprint(defended)} {choices}{gate}".encode())
     for images, masks, names in samples:
         for pixels in (images, masks):
             digest.update(pixels.contiguous().view(-1).numpy().data)

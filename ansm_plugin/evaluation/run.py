@@ -117,7 +117,7 @@ def evaluate(
     rows = tuple(make_rows(cells, scores, config.seed))
     return Evaluation(
         localizer=localizer or _localizer_name(defended),
-        ansm=ansm or _ansm_name(defended.ansm),
+        ansm=(ansm or _ansm_name(defended.ansm)) + (", gated" if defended.gate else ""),
         images=images,
         rows=rows,
         summary=summarise(rows),
