@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,11 +129,12 @@ def _slashed(values: list[float]) -> str:
 
 def draw(found: Mapping[str, Any], target: Path) -> None:
     """Write the PNG: F1 of the worst attack against its radius."""
-    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    figure = Figure(figsize=(11.0, 5.0), layout="constrained")
     axes = figure.subplots()
-    for (label, row), colour in zip(found["models"].items(), COLOURS, strict=False):
+    styles = product(("o-", "s--"), COLOURS)
+    for (label, row), (line, colour) in zip(found["models"].items(), styles, strict=False):
         left = [row["clean"], *(row["white"][f"{eps:g}"]["worst"] for eps in EPS)]
-        axes.plot([0.0, *EPS], left, "o-", color=colour, label=label)
+        axes.plot([0.0, *EPS], left, line, color=colour, label=label)
     for label, shares in WANTED.items():
         goal = [share * found["clean"] for share in shares]
         axes.plot(EPS, goal, "_" if label == "frozen" else "x", color="black", markersize=14,
@@ -141,7 +143,7 @@ def draw(found: Mapping[str, Any], target: Path) -> None:
     axes.set_ylabel(f"F1 that the worst attack leaves ({found['images']} crops)")
     axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(target, dpi=120)
 
 

@@ -55,6 +55,13 @@ def test_the_hardened_module_belongs_to_the_embedded_localizer() -> None:
         load_defended(DEFAULT_LOCALIZER, path)
 
 
+def test_the_tuned_pair_belongs_together() -> None:
+    adapter = WEIGHTS / "forensic-unet-tuned-adapter.safetensors"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_defended(f"{DEFAULT_LOCALIZER}@{adapter}", WEIGHTS / "forensic-unet-tuned.safetensors")
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_the_card_says_what_was_measured(row: str, proof: ModuleType) -> None:
     result = proof.Result(RECIPES / "results" / f"{row}.json")
