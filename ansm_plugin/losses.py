@@ -67,18 +67,21 @@ def dual_mask(
     attacked_logits: Tensor,
     original_logits: Tensor,
     masks: Tensor,
+    original_masks: Tensor | None = None,
     *,
     original_weight: float = 1.0,
     bce_weight: float = 0.3,
 ) -> Tensor:
     """Return the dual-mask constraint of MgR: both branches against the mask.
 
-    `l(localizer(x_pa), M) + original_weight * l(localizer(x_po), M)`, `l` = `mask_loss`.
+    `l(localizer(x_pa), M) + original_weight * l(localizer(x_po), M)`, `l` = `mask_loss`; the second
+    M may be another, `original_masks`.
 
-    Shape: two `(B, 1, H, W)` logits and `(B, 1, H, W)` masks in [0, 1] -> scalar.
+    Shape: two `(B, 1, H, W)` logits and one or two `(B, 1, H, W)` masks in [0, 1] -> scalar.
     """
+    others = masks if original_masks is None else original_masks
     attacked = mask_loss(attacked_logits, masks, bce_weight=bce_weight)
-    original = mask_loss(original_logits, masks, bce_weight=bce_weight)
+    original = mask_loss(original_logits, others, bce_weight=bce_weight)
     return attacked + original_weight * original
 
 

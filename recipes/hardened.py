@@ -229,9 +229,11 @@ def make_step(place: Workplace, hardened: Hardened, *, alone: bool = False) -> S
             hardest = run_attack(knowing, originals, masks, radii, spec, start=start)
         suppressed = suppress(torch.cat([hardest, attacked, originals]))
         with_knowledge, without, clean = forward(suppressed.images).chunk(3)
-        weights = {"bce_weight": hardened.bce_weight}
-        loss = hardened.knowing_weight * mask_loss(with_knowledge, masks, **weights) + dual_mask(
-            without, clean, masks, original_weight=hardened.original_weight, **weights
+        share = hardened.bce_weight
+        loss = hardened.knowing_weight * mask_loss(
+            with_knowledge, masks, bce_weight=share
+        ) + dual_mask(
+            without, clean, masks, original_weight=hardened.original_weight, bce_weight=share
         )
         logs = {"saturated": suppressed.saturated, **watch.look(done, hardened.fit.steps)}
         return StepOutput(loss + suppressed.penalty, logs)

@@ -19,7 +19,7 @@ from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.losses import dual_mask
 from ansm_plugin.recipes.config import save_config
-from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
+from ansm_plugin.recipes.stage import Pairs, Stage, Workplace, prepare, train_stage
 from ansm_plugin.training import FitConfig, Report, Shard, Step, StepOutput, silent
 from ansm_plugin.weights import load_ansm, sha256_of
 
@@ -32,14 +32,15 @@ class Mgr:
         original_weight: lambda, the weight of the original branch.
         bce_weight: share of cross-entropy beside soft Dice.
         target: the mask of both branches: "ground_truth", or "localizer" for the localizer's own
-            mask of the original image.
+            mask of the original image; "mixed": attacked images against the first, originals
+            against the second.
         channel: share of batches that pass JPEG, resize, blur or noise between attack and ANSM.
         fit: how long and how fast; a batch of n images is n / 2 attacked and n / 2 original.
     """
 
     original_weight: float = 1.0
     bce_weight: float = 0.3
-    target: Literal["ground_truth", "localizer"] = "ground_truth"
+    target: Literal["ground_truth", "localizer", "mixed"] = "ground_truth"
     channel: float = 0.0
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=6000))
 
@@ -105,8 +106,8 @@ def run_stage(
 def make_step(place: Workplace, mgr: Mgr) -> Step:
     """Return the step of stage 2 at a prepared workplace."""
     forward, pairs = place.quick_forward(mgr.fit.precision), place.pairs
-    if mgr.target == "localizer":  # they change as little as the localizer does: made once
-        pairs = pairs._replace(masks=clean_masks(forward, pairs.originals))
+    # They change as little as the localizer does: made once.
+    pairs = pairs._replace(masks=branch_masks(mgr, forward, pairs))
 
     def step(generator: torch.Generator, shard: Shard) -> StepOutput:
         half = max(shard.count, mgr.fit.batch_size // 2)
@@ -116,16 +117,26 @@ def make_step(place: Workplace, mgr: Mgr) -> Step:
             attacked, originals = channel(torch.cat([attacked, originals]), generator).chunk(2)
         suppressed = place.suppress(torch.cat([shard.of(attacked), shard.of(originals)]))
         attacked_logits, original_logits = forward(suppressed.images).chunk(2)
+        of_attacked, of_originals = shard.of(targets).chunk(2, dim=1)
         loss = dual_mask(
             attacked_logits,
             original_logits,
-            shard.of(targets),
+            of_attacked,
+            of_originals,
             original_weight=mgr.original_weight,
             bce_weight=mgr.bce_weight,
         )
         return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
 
     return step
+
+
+def branch_masks(mgr: Mgr, forward: Forward, pairs: Pairs) -> Tensor:
+    """Return the masks of both branches, `(N, 2, S, S)`: attacked, original."""
+    if mgr.target == "ground_truth":
+        return pairs.masks.expand(-1, 2, -1, -1)
+    own = clean_masks(forward, pairs.originals)
+    return torch.cat([pairs.masks if mgr.target == "mixed" else own, own], dim=1)
 
 
 def clean_masks(forward: Forward, originals: Tensor) -> Tensor:

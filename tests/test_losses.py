@@ -141,3 +141,10 @@ def test_dual_mask_weighs_the_original_branch() -> None:
     assert dual_mask(attacked, original, masks, original_weight=0.5).item() == pytest.approx(
         expected.item()
     )
+
+
+def test_dual_mask_takes_another_mask_for_the_original_branch() -> None:
+    attacked, original = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
+    masks = (torch.rand(2, 1, 4, 4) > 0.5).float()
+    expected = mask_loss(attacked, masks) + mask_loss(original, 1 - masks)
+    assert torch.equal(dual_mask(attacked, original, masks, 1 - masks), expected)

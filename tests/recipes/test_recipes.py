@@ -238,7 +238,7 @@ def test_a_saturated_run_stops(tmp_path: Path, stage: Fields) -> None:
 # --- stage 2 --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["ground_truth", "localizer"])
+@pytest.mark.parametrize("target", ["ground_truth", "localizer", "mixed"])
 @pytest.mark.parametrize("channel", [0.0, 1.0])
 def test_stage_2_goes_on_from_stage_1(
     tmp_path: Path, stage: Fields, target: Any, channel: float

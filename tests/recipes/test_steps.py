@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer import describe, mask_forward
 from ansm_plugin.recipes.ffa import Features
 from ansm_plugin.recipes.localizer import make_residual
-from ansm_plugin.recipes.mgr import clean_masks
+from ansm_plugin.recipes.mgr import Mgr, branch_masks, clean_masks
+from ansm_plugin.recipes.stage import Pairs
 from ansm_plugin.taps import taps
 
 
@@ -81,3 +84,20 @@ def test_a_residual_stem_sees_no_constant() -> None:
 def test_a_residual_stem_needs_a_convolution_on_images() -> None:
     with pytest.raises(LocalizerError, match="Leave residual_stem at 0"):
         make_residual(nn.Linear(3, 1), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "of_attacked", "of_originals"),
+    [("ground_truth", 1, 1), ("localizer", 0, 0), ("mixed", 1, 0)],
+)
+def test_each_branch_is_held_against_its_mask(
+    target: Literal["ground_truth", "localizer", "mixed"], of_attacked: int, of_originals: int
+) -> None:
+    """The localizer here finds nothing, the truth is forged everywhere."""
+    images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+    pairs = Pairs(images, torch.ones(3, 1, 8, 8, dtype=torch.uint8), images)
+    masks = branch_masks(Mgr(target=target), lambda x: x[:, :1] - 1, pairs)
+    assert masks.shape == (3, 2, 8, 8)
+    assert masks.dtype == torch.uint8
+    assert masks[:, 0].unique().tolist() == [of_attacked]
+    assert masks[:, 1].unique().tolist() == [of_originals]
