@@ -32,6 +32,7 @@ CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another c
 COUNTS = {"train": 2400, "val": 96, "test": 80}
 REMIXES = 1600  # forgeries made of those of CASIA1's `train`
 AUTHENTIC = 30  # photographs that stay as they are, in the folder of the test pairs
+VAL_AUTHENTIC = 40  # and in that of CASIA1's validation pairs
 SPLITS = [*COUNTS, "authentic"]
 
 
@@ -106,7 +107,7 @@ def _pick(paths: list[Path], rng: np.random.Generator) -> Path:
 def casia1(source: Path, target: Path) -> None:
     """Copy pairs to `SPLIT-KIND` (kinds: splice, copymove, texture), or all kinds to `train`.
 
-    `test-splice` holds authentic photographs too, with empty masks.
+    `test-splice` and `val-splice` hold authentic photographs too, with empty masks.
     """
     with (source / "pairs.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -118,11 +119,18 @@ def casia1(source: Path, target: Path) -> None:
             (folder / part).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / part / path.name)
     photographs = list_images(source / "authentic")
-    for path in photographs[:: max(1, len(photographs) // AUTHENTIC)][:AUTHENTIC]:
-        shutil.copyfile(path, target / "test-splice" / "images" / path.name)
-        empty = np.zeros(read_image(path).shape[:2], np.uint8)
-        Image.fromarray(empty).save(target / "test-splice" / "masks" / f"{path.stem}.png")
+    tested = photographs[:: max(1, len(photographs) // AUTHENTIC)][:AUTHENTIC]
+    _copy_authentic(tested, target / "test-splice")
+    others = [path for path in photographs if path not in tested]
+    _copy_authentic(others[::3][:VAL_AUTHENTIC], target / "val-splice")
     remix(target / "train")
+
+
+def _copy_authentic(photographs: list[Path], folder: Path) -> None:
+    for path in photographs:
+        shutil.copyfile(path, folder / "images" / path.name)
+        empty = np.zeros(read_image(path).shape[:2], np.uint8)
+        Image.fromarray(empty).save(folder / "masks" / f"{path.stem}.png")
 
 
 def remix(train: Path) -> None:
