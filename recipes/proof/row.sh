@@ -35,26 +35,32 @@ if [ ! -e "$out/localizer.safetensors" ]; then
         "$name"
 fi
 name=$name@$out/localizer.safetensors
-# Both train from attacks that differ in kind, step and radius; more of them in the second.
-first=(--data.count 3072 --attacks.eps-255 2 4 8 12 --mgr.fit.steps 2500)
-strong=(--data.count 4096 --attacks.attacks mifgsm pgd cospgd hide margin
-    --attacks.step-shares 0.1 0.25 1 --attacks.eps-255 4 8 8 12)
+# Both beds train from attacks that differ in kind, step and radius; in BSDS's second training, more.
+first=(--data.forgeries.size 128 --data.count 3072 --attacks.eps-255 2 4 8 12 --mgr.fit.steps 2500
+    --mgr.fit.batch-size 16)
+kinds=(--attacks.attacks mifgsm pgd cospgd hide margin --attacks.step-shares 0.1 0.25 1)
 case $bed in
 # What suppresses noise before one localizer helps before the next.
 bsds) ansm=ansm_plugin/assets/forensic-unet-ansm.safetensors stages=("${first[@]}") ;;
-casia1) ansm=$runs/bsds-$kind/ansm.safetensors stages=("${strong[@]}" --mgr.fit.steps 4000) ;;
+# Crops as large as the localizer's. It is often wrong: an original is held to its own mask, not to
+# the truth, or the module learns to mark what the localizer does not.
+casia1)
+    ansm=$runs/bsds-$kind/ansm.safetensors
+    stages=("${kinds[@]}" --data.forgeries.size 224 --data.count 2048 --attacks.eps-255 2 4 8 12
+        --mgr.target mixed --mgr.original-weight 2 --mgr.fit.steps 4000 --mgr.fit.batch-size 8)
+    ;;
 esac
 if [ ! -e "$out/mgr.safetensors" ]; then
     ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" --start "$ansm" \
-        --data.forgeries.size 128 --ffa.fit.steps 100 --mgr.fit.batch-size 16 "${stages[@]}"
+        --ffa.fit.steps 100 "${stages[@]}"
 fi
 trained=$out/mgr.safetensors
 if [ $bed = bsds ]; then
     # Stronger attacks and longer steps: after the first training, recovery was lost to these.
     trained=$out/more/mgr.safetensors
     [ -e "$trained" ] || ansm train mgr --localizer "$name" "${crops[@]}" --output "$out/more" \
-        --start "$out/mgr.safetensors" --data.forgeries.size 128 --data.seed 1 "${strong[@]}" \
-        --steps 5000 --mgr.fit.batch-size 16
+        --start "$out/mgr.safetensors" --data.forgeries.size 128 --data.seed 1 --data.count 4096 \
+        "${kinds[@]}" --attacks.eps-255 4 8 8 12 --steps 5000 --mgr.fit.batch-size 16
 fi
 if [ ! -e "$out/ansm.safetensors" ]; then
     python recipes/proof/half.py "$trained" "$out/ansm.safetensors"
