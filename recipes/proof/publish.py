@@ -1,7 +1,8 @@
 """Publish finished rows of the proof: `python recipes/proof/publish.py RUNS BEDS`.
 
 For every `RUNS/BED-KIND` with a report: weights and model card to `recipes/weights`, the numbers
-and the page without photographs, which are not ours to publish, to `recipes/results`.
+and the page without photographs, which are not ours to publish, to `recipes/results`. Every other
+evaluation, `RUNS/NAME.json`, goes there too.
 """
 
 from __future__ import annotations
@@ -132,6 +133,8 @@ def main(runs: Path, beds: Path) -> dict[str, Any]:
     finished = sorted(p.parents[1] for p in runs.glob("*/report/evaluation.json"))
     for run in finished:
         publish(run, beds)
+    for path in runs.glob("*.json"):
+        (RESULTS / path.name).write_text(_anonymous(path.read_text(), path, beds))
     return {p.name: round(p.stat().st_size / 1e6, 1) for p in WEIGHTS.glob("*.safetensors")}
 
 
