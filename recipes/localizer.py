@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
 from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.data import DataConfig, load_crops
-from ansm_plugin.errors import LocalizerError
+from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.forgeries import Forgeries
 from ansm_plugin.localizer import describe, fingerprint, mask_forward
 from ansm_plugin.losses import mask_loss
 from ansm_plugin.recipes.config import save_config
+from ansm_plugin.recipes.distillation import Lesson
 from ansm_plugin.training import (
     FitConfig,
     Report,
@@ -44,6 +46,9 @@ class LocalizerRecipe:
         residual_stem: 0 leaves the start as it is; more makes the first convolution start as
             high-pass filters of this gain, which look at noise instead of content.
         photometric: share of batches with changed brightness, contrast and gamma.
+        teacher: name of a localizer to learn from too, with `@weights`; "" is none.
+        teacher_weight: of the teacher's masks and features beside the ground truth.
+        hints: taps whose features are taught, of equal stride in both, such as `encoder[3]`.
         fit: how long and how fast.
     """
 
@@ -53,6 +58,9 @@ class LocalizerRecipe:
     bce_weight: float = 0.3
     residual_stem: float = 0.0
     photometric: float = 0.5
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    hints: tuple[str, ...] = ()
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(steps=4000, learning_rate=2e-3, weight_decay=1e-2)
     )
@@ -81,7 +89,7 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
     model.to(memory_format=torch.channels_last)
     device = training_device()
     model.to(device)
-    forward = mask_forward(model, describe(model), precision=recipe.fit.precision)
+    trained, loss_of = objective(recipe, model)
     crops = load_crops(recipe.data).to(device)
 
     def step(generator: torch.Generator, shard: Shard) -> StepOutput:
@@ -89,11 +97,11 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
         images, masks = dihedral(images, masks, generator)
         if float(torch.rand((), generator=generator)) < recipe.photometric:
             images = photometric(images, generator)
-        return StepOutput(mask_loss(forward(images), masks, bce_weight=recipe.bce_weight), {})
+        return StepOutput(loss_of(images, masks), {})
 
     fit(
         "localizer",
-        model,
+        trained,
         step,
         recipe.fit,
         folder=output,
@@ -104,6 +112,34 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
     path = write_tensors(model.state_dict(), output / "localizer.safetensors", metadata)
     discard_checkpoint(output, "localizer")
     return path
+
+
+def objective(
+    recipe: LocalizerRecipe, model: nn.Module
+) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
+    """Return the module to train, and the loss of images and masks, both `(B, C, H, W)` in [0, 1].
+
+    Raises:
+        AnsmError: there are hints without a teacher, or the teacher cannot teach this localizer.
+    """
+    if recipe.hints and not recipe.teacher:
+        raise ConfigError("hints were given without a teacher; name the localizer that teaches.")
+
+    def against(logits: Tensor, masks: Tensor) -> Tensor:
+        return mask_loss(logits, masks, bce_weight=recipe.bce_weight)
+
+    if not recipe.teacher:
+        forward = mask_forward(model, describe(model), precision=recipe.fit.precision)
+        return model, lambda images, masks: against(forward(images), masks)
+    with seeded(recipe.fit.seed):
+        lesson = Lesson(model, recipe.teacher, recipe.hints, recipe.fit.precision)
+
+    def taught_loss(images: Tensor, masks: Tensor) -> Tensor:
+        logits, taught, hint = lesson.forward(images, recipe.teacher_weight)
+        own = against(logits, masks)
+        return own + recipe.teacher_weight * against(logits, taught) + hint
+
+    return lesson, taught_loss
 
 
 def load_start(model: nn.Module, path: Path) -> None:

@@ -38,7 +38,7 @@ A localizer of forged pixels and the ANSM that was trained for it.
 | file | what |
 |---|---|
 | `{row}.safetensors` | the localizer `{name}`, half precision |
-| `{row}-ansm.safetensors` | its ANSM, `small`, half precision, with its recipe in the metadata |
+| `{row}-ansm.safetensors` | its ANSM, half precision, with network and recipe in the metadata |
 
 ```bash
 ansm localize PHOTOGRAPH --localizer '{name}@recipes/weights/{row}.safetensors' \\

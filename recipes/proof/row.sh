@@ -3,16 +3,17 @@
 # its result is there and goes on where it was killed.
 #   bash recipes/proof/row.sh bsds|casia1 cnn|transformer BEDS RUNS ENCODER.safetensors
 # BEDS holds what beds.py wrote. ENCODER: a MobileNetV2 of torchvision's names (ImageNet).
-# Run it from the root of the repository.
+# Run it from the root of the repository. CASIA1 needs the BSDS rows, its transformer the CNN's too.
 set -euo pipefail
 bed=$1 kind=$2 beds=$3 runs=$4 encoder=$5
 out=$runs/$bed-$kind
 crops=(--images "$beds/$bed/train/images" --masks "$beds/$bed/train/masks")
 
-case $kind in
 # The decoder is narrower than SMP's, which is four fifths of that network's 27 MB.
+cnn='smp:Unet?encoder_name=mobilenet_v2&decoder_channels=128,64,32,16,16'
+case $kind in
 cnn)
-    name='smp:Unet?encoder_name=mobilenet_v2&decoder_channels=128,64,32,16,16'
+    name=$cnn
     start=(--start "$encoder")
     ;;
 # Nothing pretrained: without a residual stem it learns nothing in the first 1400 steps.
@@ -27,18 +28,19 @@ casia1-*) # real forgeries are few: what was learned on synthetic ones comes fir
     ;;
 esac
 
+teacher=()
+if [ $bed-$kind = casia1-transformer ]; then # it learns from the CNN, whose encoder is pretrained
+    steps=4500
+    teacher=(--teacher "$cnn@$runs/casia1-cnn/localizer.safetensors"
+        --hints 'encoder[2]' 'encoder[3]' 'encoder[4]' 'encoder[5]')
+fi
+
 if [ ! -e "$out/localizer.safetensors" ]; then
     ansm train localizer --localizer "$name" "${start[@]}" "${crops[@]}" --output "$out/full" \
         --data.forgeries.size $size --data.count 9600 --steps $steps \
-        --fit.batch-size $batch --fit.learning-rate 1e-3
-    full=$out/full
-    if [ $bed-$kind = casia1-transformer ]; then # F1 0.35 after the first training, 0.41 after this
-        full=$out/full-2
-        ansm train localizer --localizer "$name" --start "$out/full/localizer.safetensors" \
-            "${crops[@]}" --output "$full" --data.forgeries.size $size --data.count 9600 \
-            --data.seed 1 --steps 6000 --fit.batch-size 4 --fit.learning-rate 1e-3
-    fi
-    python recipes/proof/half.py "$full/localizer.safetensors" "$out/localizer.safetensors" "$name"
+        --fit.batch-size $batch --fit.learning-rate 1e-3 "${teacher[@]}"
+    python recipes/proof/half.py "$out/full/localizer.safetensors" "$out/localizer.safetensors" \
+        "$name"
 fi
 name=$name@$out/localizer.safetensors
 # Both beds train from attacks that differ in kind, step and radius; in BSDS's second training, more.
@@ -47,17 +49,26 @@ first=(--data.forgeries.size 128 --data.count 3072 --attacks.eps-255 2 4 8 12 --
 kinds=(--attacks.attacks mifgsm pgd cospgd hide margin --attacks.step-shares 0.1 0.25 1)
 case $bed in
 # What suppresses noise before one localizer helps before the next.
-bsds) ansm=ansm_plugin/assets/forensic-unet-ansm.safetensors stages=("${first[@]}") ;;
+bsds)
+    stages=(--start ansm_plugin/assets/forensic-unet-ansm.safetensors "${first[@]}")
+    baselines=cheap
+    ;;
 # Crops as large as the localizer's. It is often wrong: an original is held to its own mask, not to
 # the truth, or the module learns to mark what the localizer does not.
 casia1)
-    ansm=$runs/bsds-$kind/ansm.safetensors
-    stages=("${kinds[@]}" --data.forgeries.size 224 --data.count 2048 --attacks.eps-255 2 4 8 12
-        --mgr.target mixed --mgr.original-weight 2 --mgr.fit.steps 4000 --mgr.fit.batch-size 8)
+    stages=("${kinds[@]}" --data.forgeries.size 224 --attacks.eps-255 2 4 8 8 12
+        --ffa.fit.batch-size 8 --mgr.target mixed --mgr.original-weight 2 --mgr.fit.batch-size 8)
+    case $kind in
+    cnn) stages+=(--ansm 'small?norm=batch' --data.count 3072 --mgr.fit.steps 5000) ;;
+    transformer)
+        stages+=(--start "$runs/casia1-cnn/mgr.safetensors" --data.count 2048 --mgr.fit.steps 2500)
+        ;;
+    esac
+    baselines=jpeg,median,gaussian # the others give back nothing before its CNN
     ;;
 esac
 if [ ! -e "$out/mgr.safetensors" ]; then
-    ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" --start "$ansm" \
+    ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" \
         --ffa.fit.steps 100 "${stages[@]}"
 fi
 trained=$out/mgr.safetensors
@@ -75,5 +86,5 @@ images=("--images=$beds/$bed/$test/images" "--masks=$beds/$bed/$test/masks")
 if [ ! -e "$out/report/evaluation.json" ]; then
     ansm evaluate --localizer "$name" --ansm "$out/ansm.safetensors" "${images[@]}" \
         --attacks pgd,mifgsm,cospgd,margin,apgd-dice --eps 2,4,8,12 --threat T0,T1,T2,T3,T4,T5 \
-        --surrogate encoder --output "$out/report"
+        --surrogate encoder --baselines $baselines --output "$out/report"
 fi
