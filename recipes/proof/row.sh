@@ -43,41 +43,41 @@ if [ ! -e "$out/localizer.safetensors" ]; then
         "$name"
 fi
 name=$name@$out/localizer.safetensors
-# Both beds train from attacks that differ in kind, step and radius; in BSDS's second training, more.
-first=(--data.forgeries.size 128 --data.count 3072 --attacks.eps-255 2 4 8 12 --mgr.fit.steps 2500
-    --mgr.fit.batch-size 16)
+# All rows train from attacks that differ in kind, step and radius; a second training, which knows
+# stronger attacks and longer steps, brings back what the first left.
 kinds=(--attacks.attacks mifgsm pgd cospgd hide margin --attacks.step-shares 0.1 0.25 1)
-case $bed in
-# What suppresses noise before one localizer helps before the next.
-bsds)
-    stages=(--start ansm_plugin/assets/forensic-unet-ansm.safetensors "${first[@]}")
-    baselines=cheap
+large=(--data.forgeries.size 224 --mgr.target mixed --mgr.fit.batch-size 8)
+case $bed-$kind in
+bsds-*)
+    # What suppresses noise before one localizer helps before the next.
+    stages=(--start ansm_plugin/assets/forensic-unet-ansm.safetensors --data.forgeries.size 128
+        --data.count 3072 --attacks.eps-255 2 4 8 12 --mgr.fit.steps 2500 --mgr.fit.batch-size 16)
+    more=(--data.forgeries.size 128 --data.seed 1 --data.count 4096 --attacks.eps-255 4 8 8 12
+        --steps 5000 --mgr.fit.batch-size 16)
     ;;
-# Crops as large as the localizer's. It is often wrong: an original is held to its own mask, not to
-# the truth, or the module learns to mark what the localizer does not.
-casia1)
-    stages=("${kinds[@]}" --data.forgeries.size 224 --attacks.eps-255 2 4 8 8 12
-        --ffa.fit.batch-size 8 --mgr.target mixed --mgr.original-weight 2 --mgr.fit.batch-size 8)
-    case $kind in
-    cnn) stages+=(--ansm 'small?norm=batch' --data.count 3072 --mgr.fit.steps 5000) ;;
-    transformer)
-        stages+=(--start "$runs/casia1-cnn/mgr.safetensors" --data.count 2048 --mgr.fit.steps 2500)
-        ;;
-    esac
-    baselines=jpeg,median,gaussian # the others give back nothing before its CNN
+# On CASIA1 crops are as large as the localizer's. It is often wrong: an original is held to its own
+# mask, not to the truth, or the module learns to mark what the localizer does not.
+casia1-cnn)
+    stages=(--start "$runs/bsds-cnn/ansm.safetensors" "${large[@]}" --data.count 2048
+        --attacks.eps-255 2 4 8 12 --mgr.original-weight 2 --mgr.fit.steps 4000)
+    more=("${large[@]}" --data.count 3072 --attacks.eps-255 2 4 8 8 12 --steps 3500)
+    ;;
+casia1-transformer)
+    stages=(--start "$runs/bsds-transformer/ansm.safetensors" "${large[@]}" --data.count 2048
+        --attacks.eps-255 2 4 8 8 12 --ffa.fit.batch-size 8 --mgr.fit.steps 3000)
+    more=()
     ;;
 esac
+[ $bed = bsds ] || stages+=("${kinds[@]}")
 if [ ! -e "$out/mgr.safetensors" ]; then
     ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" \
         --ffa.fit.steps 100 "${stages[@]}"
 fi
 trained=$out/mgr.safetensors
-if [ $bed = bsds ]; then
-    # Stronger attacks and longer steps: after the first training, recovery was lost to these.
+if [ ${#more[@]} != 0 ]; then
     trained=$out/more/mgr.safetensors
     [ -e "$trained" ] || ansm train mgr --localizer "$name" "${crops[@]}" --output "$out/more" \
-        --start "$out/mgr.safetensors" --data.forgeries.size 128 --data.seed 1 --data.count 4096 \
-        "${kinds[@]}" --attacks.eps-255 4 8 8 12 --steps 5000 --mgr.fit.batch-size 16
+        --start "$out/mgr.safetensors" "${kinds[@]}" "${more[@]}"
 fi
 if [ ! -e "$out/ansm.safetensors" ]; then
     python recipes/proof/half.py "$trained" "$out/ansm.safetensors"
@@ -86,5 +86,5 @@ images=("--images=$beds/$bed/$test/images" "--masks=$beds/$bed/$test/masks")
 if [ ! -e "$out/report/evaluation.json" ]; then
     ansm evaluate --localizer "$name" --ansm "$out/ansm.safetensors" "${images[@]}" \
         --attacks pgd,mifgsm,cospgd,margin,apgd-dice --eps 2,4,8,12 --threat T0,T1,T2,T3,T4,T5 \
-        --surrogate encoder --baselines $baselines --output "$out/report"
+        --surrogate encoder --output "$out/report"
 fi
