@@ -59,7 +59,7 @@ ansm localize PHOTOGRAPH --localizer '{name}@recipes/weights/{row}.safetensors' 
 
 {metrics}
 
-Intervals, other attacks and baselines: `../results/{row}.json` and `../results/{row}.html`.
+Intervals and other attacks: `../results/{row}.json` and `../results/{row}.html`.
 
 ## Limits
 
