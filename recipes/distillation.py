@@ -82,17 +82,17 @@ class Lesson(nn.Module):
         try:
             with torch.no_grad():
                 blank = torch.zeros(1, 3, 64, 64, device=parameter.device)
-                pairs = zip(hints, self._network(blank)[1], self._teacher(blank)[1], strict=True)
-                projections = [_projection(*pair) for pair in pairs]
+                own, taught = self._network(blank).features, self._teacher(blank).features
+                projections = [_projection(*each) for each in zip(hints, own, taught, strict=True)]
         finally:
             self.student.train(was_training)
         return nn.ModuleList(projections).to(parameter.device)
 
-    def forward(self, pixels: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the student's logits, the teacher's masks in [0, 1], and the weighted hint loss.
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the student's logits, the teacher's masks in [0, 1], and the hint loss.
 
         The hint loss is one minus the cosine of projected and taught features at each pixel, mean
-        over pixels and hints; `weight` times it is a scalar, 0 without hints.
+        over pixels and hints: a scalar, 0 without hints.
         """
         with torch.no_grad():
             taught = self._teacher(pixels)
@@ -104,7 +104,7 @@ class Lesson(nn.Module):
             )
         ]
         hint = torch.stack(distances).mean() if distances else seen.logits.new_zeros(())
-        return seen.logits, taught.logits.sigmoid(), weight * hint
+        return seen.logits, taught.logits.sigmoid(), hint
 
 
 def _projection(name: str, own: Tensor, taught: Tensor) -> nn.Conv1d:

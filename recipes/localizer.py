@@ -135,9 +135,9 @@ def objective(
         lesson = Lesson(model, recipe.teacher, recipe.hints, recipe.fit.precision)
 
     def taught_loss(images: Tensor, masks: Tensor) -> Tensor:
-        logits, taught, hint = lesson.forward(images, recipe.teacher_weight)
-        own = against(logits, masks)
-        return own + recipe.teacher_weight * against(logits, taught) + hint
+        logits, taught, hint = lesson.forward(images)
+        lessons = against(logits, taught) + hint
+        return against(logits, masks) + recipe.teacher_weight * lessons
 
     return lesson, taught_loss
 

@@ -85,14 +85,14 @@ def test_the_student_follows_its_teacher_against_the_truth(
     assert shares[1] < 0.2 < shares[0]
 
 
-def test_hints_alone_pull_features_together(data: DataConfig) -> None:
+def test_hints_alone_pull_features_together() -> None:
     images = torch.rand(2, 3, 16, 16)
     with seeded(0):
         lesson = Lesson(build_localizer(STUDENT), TEACHER, ("stem",), "fp32")
     optimiser = torch.optim.Adam(lesson.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
-        loss = lesson(images, 1.0)[2]
+        loss = lesson(images)[2]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -106,7 +106,7 @@ def test_a_localizer_that_teaches_itself_sees_no_distance() -> None:
     assert isinstance(projection, nn.Conv1d)
     nn.init.dirac_(projection.weight)
     nn.init.zeros_(projection.bias if projection.bias is not None else torch.empty(0))
-    logits, taught, hint = lesson(torch.rand(2, 3, 16, 16), 2.0)
+    logits, taught, hint = lesson(torch.rand(2, 3, 16, 16))
     torch.testing.assert_close(logits.sigmoid(), taught)
     assert abs(hint.item()) < 1e-5
 
@@ -119,7 +119,6 @@ def test_the_teacher_is_no_part_of_what_is_trained() -> None:
     assert fingerprint(student) == before  # finding sizes moved no statistics
     names = {name.partition(".")[0] for name, _ in lesson.named_parameters()}
     assert names == {"student", "projections"}
-    assert lesson(torch.rand(1, 3, 16, 16), 0.0)[2].item() == 0.0
 
 
 def test_an_interrupted_lesson_ends_like_an_uninterrupted_one(
@@ -131,12 +130,12 @@ def test_an_interrupted_lesson_ends_like_an_uninterrupted_one(
     calls = 0
     forward = distillation.Lesson.forward
 
-    def stopped(self: Lesson, pixels: torch.Tensor, weight: float) -> object:
+    def stopped(self: Lesson, pixels: torch.Tensor) -> object:
         nonlocal calls
         calls += 1
         if calls == 5:
             raise TrainingInterrupted("in the middle")
-        return forward(self, pixels, weight)
+        return forward(self, pixels)
 
     with monkeypatch.context() as patch:
         patch.setattr(Lesson, "forward", stopped)
@@ -144,6 +143,11 @@ def test_an_interrupted_lesson_ends_like_an_uninterrupted_one(
             localizer.run(taught, tmp_path / "broken")
     rest = load_file(localizer.run(taught, tmp_path / "broken"))
     assert all(torch.equal(whole[key], rest[key]) for key in whole)
+
+
+def test_a_teacher_without_hints_gives_masks_alone() -> None:
+    lesson = Lesson(build_localizer(STUDENT), TEACHER, (), "fp32")
+    assert lesson(torch.rand(1, 3, 16, 16))[2].item() == 0.0
 
 
 def test_hints_of_another_stride_are_refused() -> None:
