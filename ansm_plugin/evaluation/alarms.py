@@ -12,6 +12,7 @@ from ansm_plugin.evaluation.metrics import MIN_DAMAGE
 from ansm_plugin.evaluation.results import Row, clean_row, row_pairs, strongest_white_box
 
 _SLACK = 0.02  # differences of F1 below this are noise of the random start
+_LEAK = 0.05  # above what the strong pairs of recipes/PROOF.md show (0.00), below those that leak
 
 UNTRAINED = (
     "the ANSM is untrained: it adds nothing, so defended and bare are the same. Train one with "
@@ -22,7 +23,8 @@ UNTRAINED = (
 def find_alarms(rows: tuple[Row, ...], *, is_untrained: bool) -> tuple[str, ...]:
     """Return what is wrong or suspicious, in plain words; empty where nothing is."""
     untrained = (UNTRAINED,) if is_untrained else ()
-    return (*untrained, *_idle_attacks(rows), *_rising_f1(rows), *_weak_white_box(rows))
+    found = (_idle_attacks, _rising_f1, _weak_white_box, _leaked_masks)
+    return (*untrained, *(alarm for find in found for alarm in find(rows)))
 
 
 def _idle_attacks(rows: tuple[Row, ...]) -> Iterator[str]:
@@ -72,3 +74,17 @@ def _weak_white_box(rows: tuple[Row, ...]) -> Iterator[str]:
 def _is_blinder(row: Row) -> bool:
     """Return whether the attacker knew less than the module; a channel is no attacker."""
     return row.threat in {"T0", "T1", "T2", "T3", "T6"} and row.attack != "none"
+
+
+def _leaked_masks(rows: tuple[Row, ...]) -> Iterator[str]:
+    """Noise made with the true mask can carry it: then a module reads the mask from the noise."""
+    original = clean_row(rows, "ansm").f1
+    attacked = [row for row in rows if row.defence == "ansm" and row.threat in {"T1", "T2", "T3"}]
+    best = max(attacked, key=lambda row: row.f1, default=None)
+    if best is not None and best.f1 > original + _LEAK:
+        yield (
+            f"attacked images localize better than original ones behind the module: F1 "
+            f"{best.f1:.3f} under {best.threat} {best.key}, {original:.3f} without attack. The "
+            "attack knows the true mask, so its noise can give the mask away: recovery is too "
+            "high. Measure with `--attacks hide`, which knows no mask."
+        )

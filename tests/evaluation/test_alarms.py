@@ -36,6 +36,7 @@ def test_no_alarm_where_nothing_is_suspicious() -> None:
         (_table(*_grey(4, 0.1, 0.8), *_grey(8, 0.3, 0.8)), "does not fall with eps: T1 pgd@4"),
         (_table(_row("T4", "ansm", 0.1, 4), _row("T4", "ansm", 0.3, 8)), "fall with eps: T4 pgd@4"),
         (_table(*_grey(8, 0.1, 0.5), _row("T4", "ansm", 0.6, 8)), "white-box attack pgd@8"),
+        (_table(*_grey(4, 0.1, 0.96), *_grey(8, 0.1, 0.9)), "0.960 under T1 pgd@4, 0.900 without"),
     ],
 )
 def test_each_alarm_names_its_attack(rows: tuple[Row, ...], message: str) -> None:
