@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
+from ansm_plugin.attacks import ATTACKS
 from ansm_plugin.evaluation.metrics import MIN_DAMAGE
 from ansm_plugin.evaluation.results import Row, clean_row, row_pairs, strongest_white_box
 
@@ -79,8 +80,8 @@ def _is_blinder(row: Row) -> bool:
 def _leaked_masks(rows: tuple[Row, ...]) -> Iterator[str]:
     """Noise made with the true mask can carry it: then a module reads the mask from the noise."""
     original = clean_row(rows, "ansm").f1
-    attacked = [row for row in rows if row.defence == "ansm" and row.threat in {"T1", "T2", "T3"}]
-    best = max(attacked, key=lambda row: row.f1, default=None)
+    carriers = [row for row in rows if row.defence == "ansm" and _knows_mask(row)]
+    best = max(carriers, key=lambda row: row.f1, default=None)
     if best is not None and best.f1 > original + _LEAK:
         yield (
             f"attacked images localize better than original ones behind the module: F1 "
@@ -88,3 +89,9 @@ def _leaked_masks(rows: tuple[Row, ...]) -> Iterator[str]:
             "attack knows the true mask, so its noise can give the mask away: recovery is too "
             "high. Measure with `--attacks hide`, which knows no mask."
         )
+
+
+def _knows_mask(row: Row) -> bool:
+    """Return whether the noise was made with the true mask; noise on features (T3) is not."""
+    spec = ATTACKS.get(row.attack)
+    return row.threat in {"T1", "T2"} and (spec is None or spec.objective != "hide")

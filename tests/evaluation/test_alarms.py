@@ -45,6 +45,13 @@ def test_each_alarm_names_its_attack(rows: tuple[Row, ...], message: str) -> Non
     assert message in alarm
 
 
+@pytest.mark.parametrize(("threat", "attack"), [("T2", "hide"), ("T2", "apgd-hide"), ("T3", "pgd")])
+def test_noise_made_without_the_mask_gives_nothing_away(threat: str, attack: str) -> None:
+    """F1 above that of originals is no leak where the attack never saw the mask."""
+    rows = _table(*_grey(8, 0.1, 0.8), _row(threat, "ansm", 0.96, 8, attack))
+    assert find_alarms(rows, is_untrained=False) == ()
+
+
 def test_an_untrained_ansm_is_the_first_alarm() -> None:
     """It explains every other one, and says what to do."""
     idle = _table(*_grey(8, 0.9, 0.9))
