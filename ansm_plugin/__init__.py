@@ -8,14 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ansm_plugin import moved
+
 if TYPE_CHECKING:
-    from ansm_plugin.adapters import apply_adapter
     from ansm_plugin.ansm import ANSM
     from ansm_plugin.defended import DefendedLocalizer, unwrap, wrap_with_ansm
     from ansm_plugin.errors import AnsmError
-    from ansm_plugin.localizer import LocalizerSpec
-    from ansm_plugin.pretrained import load_pretrained
-    from ansm_plugin.weights import load_ansm, save_ansm
+    from ansm_plugin.localizer.spec import LocalizerSpec
+    from ansm_plugin.weights.adapters import apply_adapter
+    from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
+    from ansm_plugin.weights.folder import load_pretrained
 
     __version__: str
 
@@ -37,11 +39,11 @@ _HOME = {
     "ANSM": "ansm",
     "AnsmError": "errors",
     "DefendedLocalizer": "defended",
-    "LocalizerSpec": "localizer",
-    "apply_adapter": "adapters",
-    "load_ansm": "weights",
-    "load_pretrained": "pretrained",
-    "save_ansm": "weights",
+    "LocalizerSpec": "localizer.spec",
+    "apply_adapter": "weights.adapters",
+    "load_ansm": "weights.ansm_file",
+    "load_pretrained": "weights.folder",
+    "save_ansm": "weights.ansm_file",
     "unwrap": "defended",
     "wrap_with_ansm": "defended",
 }
@@ -66,3 +68,6 @@ def _version() -> str:
         return version("ansm_plugin")
     except PackageNotFoundError:  # a checkout that was never installed
         return "0+unknown"
+
+
+moved.install()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ansm_plugin.errors import ConfigError, ImageError, unknown_name
-from ansm_plugin.text import parse_value
+from ansm_plugin.system.text import parse_value
 
 DEFAULT_PRESET = "small"
 Precision = Literal["fp32", "bf16"]

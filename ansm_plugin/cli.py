@@ -22,10 +22,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
+from ansm_plugin.commands.options import COMMANDS, Parser
 from ansm_plugin.errors import AnsmError, ConfigError, TrainingInterrupted, unknown_name
-from ansm_plugin.files import only_run_in
-from ansm_plugin.options import COMMANDS, Parser
-from ansm_plugin.text import harmless
+from ansm_plugin.system.lock import only_run_in
+from ansm_plugin.system.text import harmless
 
 # Their results say how they were made.
 _RECORDED = ("demo", "evaluate", "attack")

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
 from ansm_plugin.attack_score import AttackScore, features
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, WeightsError
-from ansm_plugin.localizer import LocalizerSpec, call_padded, describe, mask_forward
+from ansm_plugin.localizer.call import call_padded, mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.modes import device_of, set_eval
+from ansm_plugin.localizer.spec import LocalizerSpec
 
 if TYPE_CHECKING:
-    from ansm_plugin.weights import Provenance
+    from ansm_plugin.weights.ansm_file import Provenance
 
 L = TypeVar("L", bound=nn.Module)
 _WRAPPERS = ("module.", "_orig_mod.")  # names that DistributedDataParallel and torch.compile add
@@ -78,9 +81,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     def train(self, mode: bool = True) -> DefendedLocalizer[L]:
         """Set the mode of the ANSM; the localizer stays in eval mode."""
         super().train(mode)
-        for module in self.localizer.modules():
-            # Not localizer.eval(): SMP skips a frozen encoder there and keeps its dropout alive.
-            module.training = False
+        set_eval(self.localizer)
         return self
 
     def perturbation(self, inputs: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         Raises:
             WeightsError: the folder cannot be used, or the ANSM is a module of your own.
         """
-        from ansm_plugin.pretrained import save_pretrained
+        from ansm_plugin.weights.folder import save_pretrained
 
         return save_pretrained(self, folder, provenance)
 
@@ -242,10 +243,9 @@ def wrap_with_ansm(
     if not isinstance(localizer, nn.Module):  # describe would say so, but a given spec skips it
         raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
     spec = spec or describe(localizer)
-    device = next((p.device for p in localizer.parameters()), torch.device("cpu"))
+    device = device_of(localizer)
     if weights is not None:
-        from ansm_plugin.score_file import load_score
-        from ansm_plugin.weights import load_ansm, warn_if_foreign
+        from ansm_plugin.weights.ansm_file import load_ansm, load_score, warn_if_foreign
 
         loaded = load_ansm(weights, into=ansm)
         warn_if_foreign(weights, localizer)

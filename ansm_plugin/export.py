@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, LocalizerError
-from ansm_plugin.files import write_whole
-from ansm_plugin.localizer import find_fixed_side
+from ansm_plugin.localizer.traits import find_fixed_side
+from ansm_plugin.system.files import write_whole
 
 TOLERANCE = 1e-4
 INPUT, OUTPUT = "pixels", "probability"

@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import LocalizerSpec, find_normalisation
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.traits import find_normalisation
 
 
 def matches(localizer: nn.Module) -> bool:

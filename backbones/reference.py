@@ -13,10 +13,10 @@ from pathlib import Path
 
 from torch import nn
 
-from ansm_plugin.adapters import apply_adapter, is_adapter
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.registry import family, family_names
-from ansm_plugin.weights import load_localizer_weights
+from ansm_plugin.localizer.families import family, family_names
+from ansm_plugin.weights.adapters import apply_adapter, is_adapter
+from ansm_plugin.weights.tensors import load_localizer_weights
 
 # Trained by `ansm train localizer` on built-in photographs; the weights come with the package.
 REFERENCE = {

@@ -8,16 +8,15 @@ from urllib.parse import parse_qsl
 from torch import nn
 
 from ansm_plugin.errors import LocalizerError, unknown_name
-from ansm_plugin.localizer import (
+from ansm_plugin.localizer.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Activation,
     LocalizerSpec,
     Triple,
-    find_fixed_side,
-    find_normalisation,
 )
-from ansm_plugin.text import parse_value
+from ansm_plugin.localizer.traits import find_fixed_side, find_normalisation
+from ansm_plugin.system.text import parse_value
 
 _HALF: Triple = (0.5, 0.5, 0.5)
 

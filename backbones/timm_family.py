@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import LocalizerSpec, find_fixed_side, find_normalisation
-from ansm_plugin.text import parse_value
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.traits import find_fixed_side, find_normalisation
+from ansm_plugin.system.text import parse_value
 
 
 class TimmLocalizer(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tomli_w
 
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.files import write_whole
+from ansm_plugin.system.files import write_whole
 
 C = TypeVar("C")
 

@@ -16,8 +16,10 @@ from torch.nn import functional
 
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import LocalizerSpec, describe, mask_forward
-from ansm_plugin.taps import taps
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.taps import taps
 
 
 class Seen(NamedTuple):

@@ -17,14 +17,18 @@ from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
 from ansm_plugin.attacks import Forward
-from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.losses import channelwise_kl, l2cos
+from ansm_plugin.localizer.taps import parse_tap, taps
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
-from ansm_plugin.taps import parse_tap, taps
-from ansm_plugin.training import FitConfig, Report, Shard, Step, StepOutput, seeded, silent
-from ansm_plugin.weights import load_ansm, sha256_of
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.training.checkpoints import require_own_checkpoint
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, Step, StepOutput
+from ansm_plugin.training.losses import channelwise_kl, l2cos
+from ansm_plugin.training.randomness import seeded
+from ansm_plugin.weights.ansm_file import load_ansm
+from ansm_plugin.weights.tensors import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ class FfaRecipe(Stage):
 RECIPE = FfaRecipe
 
 
-def run(recipe: FfaRecipe, output: Path, report: Report = silent) -> Path:
+def run(recipe: FfaRecipe, output: Path, progress: Progress = silent) -> Path:
     """Train stage 1; write `output/ffa.safetensors` and `output/ffa.toml`.
 
     Raises:
@@ -74,8 +78,10 @@ def run(recipe: FfaRecipe, output: Path, report: Report = silent) -> Path:
     require_own_checkpoint(output, "ffa", {"recipe": asdict(recipe)})
     save_config(recipe, output / "ffa.toml")
     ansm, parent = first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
-    place = prepare(recipe, ansm, output, report)
-    return run_stage(place, recipe.ffa, output, recipe=asdict(recipe), parent=parent, report=report)
+    place = prepare(recipe, ansm, output, progress)
+    return run_stage(
+        place, recipe.ffa, output, recipe=asdict(recipe), parent=parent, progress=progress
+    )
 
 
 def first_module(preset: str, start: Path | None, seed: int) -> tuple[ANSM, str]:
@@ -97,7 +103,7 @@ def run_stage(
     *,
     recipe: dict[str, Any],
     parent: str = "",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> Path:
     """Align features at a prepared workplace; write `output/ffa.safetensors`."""
     return train_stage(
@@ -108,7 +114,7 @@ def run_stage(
         output,
         recipe=recipe,
         parent=parent,
-        report=report,
+        progress=progress,
     )
 
 

@@ -14,32 +14,24 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.adapters import save_adapter
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.attacks.engines import attackable
-from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.losses import dual_mask, mask_loss
-from ansm_plugin.processes import processes
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import frozen_eval
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.ffa import first_module
 from ansm_plugin.recipes.overfitting import Checks, Watch, hold_out
 from ansm_plugin.recipes.stage import Pairs, Stage, Suppressed, Workplace, prepare
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
-from ansm_plugin.training import (
-    FitConfig,
-    Report,
-    Shard,
-    Step,
-    StepOutput,
-    discard_checkpoint,
-    fit,
-    silent,
-    step_index,
-)
-from ansm_plugin.weights import save_ansm
+from ansm_plugin.system.processes import processes
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.training.checkpoints import require_own_checkpoint
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, Step, StepOutput, discard_checkpoint, fit, step_index
+from ansm_plugin.training.losses import dual_mask, mask_loss
+from ansm_plugin.weights.adapters import save_adapter
+from ansm_plugin.weights.ansm_file import save_ansm
 
 NAME = "hardened"
 
@@ -111,7 +103,7 @@ class HardenedRecipe(Stage):
 RECIPE = HardenedRecipe
 
 
-def run(recipe: HardenedRecipe, output: Path, report: Report = silent) -> Path:
+def run(recipe: HardenedRecipe, output: Path, progress: Progress = silent) -> Path:
     """Train stage 3; write `hardened.toml`, `hardened.safetensors` and `adapter.safetensors`.
 
     The adapter is written where the localizer is tuned, the ANSM unless it is tuned alone.
@@ -127,8 +119,8 @@ def run(recipe: HardenedRecipe, output: Path, report: Report = silent) -> Path:
     ansm, parent = first_module(recipe.ansm or "tiny", recipe.start, recipe.hardened.fit.seed)
     require_own_checkpoint(output, NAME, {"recipe": asdict(recipe)})
     save_config(recipe, output / f"{NAME}.toml")
-    place = prepare(recipe, ansm, output, report)
-    return run_stage(place, recipe, output, parent=parent, report=report)
+    place = prepare(recipe, ansm, output, progress)
+    return run_stage(place, recipe, output, parent=parent, progress=progress)
 
 
 def _require_a_subject(recipe: HardenedRecipe) -> None:
@@ -155,7 +147,7 @@ def run_stage(
     output: Path,
     *,
     parent: str = "",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> Path:
     """Harden what stands at a prepared workplace; write the files."""
     table, given = asdict(recipe), place.defended.localizer
@@ -166,12 +158,12 @@ def run_stage(
 
     def watch(stage: str, done: int, steps: int, logs: dict[str, float]) -> None:
         last.update(logs)
-        report(stage, done, steps, logs)
+        progress(stage, done, steps, logs)
 
     step = place.each(lambda one: make_step(one, recipe.hardened, alone=recipe.alone))
     # The pair keeps its localizer in eval mode, and the ANSM alone would leave out what is tuned.
     trained = place.ansm if recipe.tune == "none" else place.defended
-    fit(NAME, trained, step, recipe.hardened.fit, folder=output, identity=identity, report=watch)
+    fit(NAME, trained, step, recipe.hardened.fit, folder=output, identity=identity, progress=watch)
 
     def keep() -> Path:
         adapter, path = output / "adapter.safetensors", output / f"{NAME}.safetensors"
@@ -225,7 +217,7 @@ def make_step(place: Workplace, hardened: Hardened, *, alone: bool = False) -> S
         # Drawn for the whole batch, so that it is the same for any number of processes.
         originals, masks, attacked, start, radii = (shard.of(t) for t in search.tensors)
         spec = attack_spec(search.attack, steps=hardened.attack_steps)
-        with attackable(attacked_model):
+        with frozen_eval(attacked_model):
             hardest = run_attack(knowing, originals, masks, radii, spec, start=start)
         suppressed = suppress(torch.cat([hardest, attacked, originals]))
         with_knowledge, without, clean = forward(suppressed.images).chunk(3)

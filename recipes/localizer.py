@@ -9,28 +9,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.augment import dihedral, photometric
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
-from ansm_plugin.checkpoints import require_own_checkpoint
-from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.data.augment import dihedral, photometric
+from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.errors import ConfigError, LocalizerError
-from ansm_plugin.forgeries import Forgeries
-from ansm_plugin.localizer import describe, fingerprint, mask_forward
-from ansm_plugin.losses import mask_loss
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.distillation import Lesson
-from ansm_plugin.training import (
-    FitConfig,
-    Report,
-    Shard,
-    StepOutput,
-    discard_checkpoint,
-    fit,
-    seeded,
-    silent,
-    training_device,
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.training.checkpoints import require_own_checkpoint
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, StepOutput, discard_checkpoint, fit, training_device
+from ansm_plugin.training.losses import mask_loss
+from ansm_plugin.training.randomness import seeded
+from ansm_plugin.weights.tensors import (
+    load_localizer_weights,
+    sha256_of,
+    tensor_names,
+    write_tensors,
 )
-from ansm_plugin.weights import load_localizer_weights, sha256_of, tensor_names, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class LocalizerRecipe:
 RECIPE = LocalizerRecipe
 
 
-def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
+def run(recipe: LocalizerRecipe, output: Path, progress: Progress = silent) -> Path:
     """Train and write `output/localizer.safetensors` and `output/localizer.toml`.
 
     Returns:
@@ -106,7 +106,7 @@ def run(recipe: LocalizerRecipe, output: Path, report: Report = silent) -> Path:
         recipe.fit,
         folder=output,
         identity=asdict(recipe) | {"parent": sha256_of(recipe.start) if recipe.start else ""},
-        report=report,
+        progress=progress,
     )
     metadata = {"format": "localizer", "name": recipe.localizer, "sha256": fingerprint(model)}
     path = write_tensors(model.state_dict(), output / "localizer.safetensors", metadata)

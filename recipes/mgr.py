@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward
-from ansm_plugin.augment import channel
-from ansm_plugin.checkpoints import require_own_checkpoint
+from ansm_plugin.data.augment import channel
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.losses import dual_mask
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.stage import Pairs, Stage, Workplace, prepare, train_stage
-from ansm_plugin.training import FitConfig, Report, Shard, Step, StepOutput, silent
-from ansm_plugin.weights import load_ansm, sha256_of
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.training.checkpoints import require_own_checkpoint
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, Step, StepOutput
+from ansm_plugin.training.losses import dual_mask
+from ansm_plugin.weights.ansm_file import load_ansm
+from ansm_plugin.weights.tensors import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ RECIPE = MgrRecipe
 _BATCH = 64  # images at once where no gradient is needed
 
 
-def run(recipe: MgrRecipe, output: Path, report: Report = silent) -> Path:
+def run(recipe: MgrRecipe, output: Path, progress: Progress = silent) -> Path:
     """Train stage 2 from stage 1; write `output/mgr.safetensors` and `output/mgr.toml`.
 
     Raises:
@@ -76,9 +79,11 @@ def run(recipe: MgrRecipe, output: Path, report: Report = silent) -> Path:
     ansm = load_ansm(recipe.start)
     require_own_checkpoint(output, "mgr", {"recipe": asdict(recipe)})
     save_config(recipe, output / "mgr.toml")
-    place = prepare(recipe, ansm, output, report)
+    place = prepare(recipe, ansm, output, progress)
     parent = sha256_of(recipe.start)
-    return run_stage(place, recipe.mgr, output, recipe=asdict(recipe), parent=parent, report=report)
+    return run_stage(
+        place, recipe.mgr, output, recipe=asdict(recipe), parent=parent, progress=progress
+    )
 
 
 def run_stage(
@@ -88,7 +93,7 @@ def run_stage(
     *,
     recipe: dict[str, Any],
     parent: str,
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> Path:
     """Refine by masks at a prepared workplace; write `output/mgr.safetensors`."""
     return train_stage(
@@ -99,7 +104,7 @@ def run_stage(
         output,
         recipe=recipe,
         parent=parent,
-        report=report,
+        progress=progress,
     )
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ansm_plugin.attacks import AttackSpec, Forward, run_attack
-from ansm_plugin.attacks.engines import attackable
 from ansm_plugin.errors import ConfigError, TrainingError
-from ansm_plugin.evaluation.metrics import f1_scores
+from ansm_plugin.localizer.modes import frozen_eval
+from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.recipes.stage import Pairs
 
 
@@ -107,7 +107,7 @@ class Watch:
     def f1(self, attack: AttackSpec) -> float:
         """Return what an attack leaves on the crops, from the same random start each time."""
         generator = torch.Generator().manual_seed(0)
-        with attackable(self._model):
+        with frozen_eval(self._model):
             attacked = run_attack(
                 self._knowing, self._images, self._masks, self._eps, attack, generator=generator
             )

@@ -13,29 +13,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ansm_plugin.ansm import ANSM, saturated_share
-from ansm_plugin.attacked import AttackMixture, attacked_crops
 from ansm_plugin.attacks import Forward
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
-from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
-from ansm_plugin.folding import folded
-from ansm_plugin.forgeries import Forgeries
-from ansm_plugin.localizer import LocalizerSpec, fingerprint, mask_forward
-from ansm_plugin.metadata import read_json
-from ansm_plugin.processes import processes
-from ansm_plugin.training import (
-    FitConfig,
-    Report,
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.folding import folded
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.system.processes import processes
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.training.cache import AttackMixture, attacked_crops
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import (
     Shard,
     Step,
     StepOutput,
     discard_checkpoint,
     fit,
-    silent,
     training_device,
 )
-from ansm_plugin.weights import Provenance, identify, read_ansm_metadata, save_ansm
+from ansm_plugin.weights.ansm_file import Provenance, identify, read_ansm_metadata, save_ansm
+from ansm_plugin.weights.metadata import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class Suppressed(NamedTuple):
     saturated: float
 
 
-def prepare(stage: Stage, ansm: ANSM, output: Path, report: Report = silent) -> Workplace:
+def prepare(stage: Stage, ansm: ANSM, output: Path, progress: Progress = silent) -> Workplace:
     """Build the defended localizers and the attacked crops of a stage.
 
     Raises:
@@ -91,15 +92,15 @@ def prepare(stage: Stage, ansm: ANSM, output: Path, report: Report = silent) -> 
     """
     crops = load_crops(stage.data).to(training_device())
     others = tuple(
-        _prepare(stage, name, crops, ansm, output / f"attacked-{number}", report)
+        _prepare(stage, name, crops, ansm, output / f"attacked-{number}", progress)
         for number, name in enumerate(stage.also, start=2)
     )
-    first = _prepare(stage, stage.localizer, crops, ansm, output / "attacked", report)
+    first = _prepare(stage, stage.localizer, crops, ansm, output / "attacked", progress)
     return replace(first, others=others)
 
 
 def _prepare(
-    stage: Stage, name: str, crops: Forgeries, ansm: ANSM, folder: Path, report: Report
+    stage: Stage, name: str, crops: Forgeries, ansm: ANSM, folder: Path, progress: Progress
 ) -> Workplace:
     localizer = build_localizer(name)
     defended = wrap_with_ansm(localizer, ansm=ansm)
@@ -113,7 +114,7 @@ def _prepare(
         seed=stage.data.seed,
         folder=folder,
         identity={"localizer": fingerprint(localizer), "data": asdict(stage.data)},
-        report=report,
+        progress=progress,
         among=processes(),
     )
     return Workplace(defended, Pairs(crops.images, crops.masks, attacked), stage)
@@ -212,18 +213,18 @@ def train_stage(
     *,
     recipe: dict[str, Any],
     parent: str = "",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> Path:
     """Fit the ANSM and write `output/NAME.safetensors` with its provenance."""
     last: dict[str, float] = {}
 
     def watch(stage: str, done: int, steps: int, logs: dict[str, float]) -> None:
         last.update(logs)
-        report(stage, done, steps, logs)
+        progress(stage, done, steps, logs)
 
     localizer = place.identify()
     identity = {"recipe": recipe, "localizer": localizer, "parent": parent}
-    fit(name, place.ansm, step, config, folder=output, identity=identity, report=watch)
+    fit(name, place.ansm, step, config, folder=output, identity=identity, progress=watch)
     provenance = place.provenance(name, recipe, last, parent)
 
     def keep() -> Path:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.training import seeded
+from ansm_plugin.training.randomness import seeded
 
 Tune = Literal["none", "norm", "lora", "all"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)  # timm's norms derive from these

@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ansm_plugin.ansm import DEFAULT_PRESET
-from ansm_plugin.checkpoints import require_own_checkpoint
 from ansm_plugin.recipes import ffa as stage_1
 from ansm_plugin.recipes import mgr as stage_2
 from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.ffa import Ffa
 from ansm_plugin.recipes.mgr import Mgr
 from ansm_plugin.recipes.stage import Stage, is_finished, prepare
-from ansm_plugin.training import Report, silent
-from ansm_plugin.weights import load_ansm, sha256_of
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.training.checkpoints import require_own_checkpoint
+from ansm_plugin.weights.ansm_file import load_ansm
+from ansm_plugin.weights.tensors import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class TwoStageRecipe(Stage):
 RECIPE = TwoStageRecipe
 
 
-def run(recipe: TwoStageRecipe, output: Path, report: Report = silent) -> Path:
+def run(recipe: TwoStageRecipe, output: Path, progress: Progress = silent) -> Path:
     """Train both stages; write `ffa.safetensors`, `mgr.safetensors` and `two_stage.toml`.
 
     A finished stage 1 of the same recipe is not repeated. Returns the file of stage 2.
@@ -52,13 +53,13 @@ def run(recipe: TwoStageRecipe, output: Path, report: Report = silent) -> Path:
     require_own_checkpoint(output, "mgr", {"recipe": table})
     save_config(recipe, output / "two_stage.toml")
     ansm, parent = stage_1.first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
-    place = prepare(recipe, ansm, output, report)
+    place = prepare(recipe, ansm, output, progress)
     first = output / "ffa.safetensors"
     if not is_finished(first, place, first_table):
         stage_1.run_stage(
-            place, recipe.ffa, output, recipe=first_table, parent=parent, report=report
+            place, recipe.ffa, output, recipe=first_table, parent=parent, progress=progress
         )
     load_ansm(first, into=place.ansm)
     return stage_2.run_stage(
-        place, recipe.mgr, output, recipe=table, parent=sha256_of(first), report=report
+        place, recipe.mgr, output, recipe=table, parent=sha256_of(first), progress=progress
     )

@@ -9,7 +9,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.localizer import LocalizerSpec
+from ansm_plugin.localizer.spec import LocalizerSpec
 
 
 class TinyLocalizer(nn.Module):

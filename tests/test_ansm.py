@@ -19,7 +19,7 @@ from ansm_plugin.ansm import (
 )
 from ansm_plugin.backbones.reference import build_architecture, packaged_ansm
 from ansm_plugin.errors import ConfigError, ImageError
-from ansm_plugin.weights import load_ansm
+from ansm_plugin.weights.ansm_file import load_ansm
 
 THIN = Architecture(unshuffle=2, widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,))
 

@@ -15,13 +15,12 @@ from ansm_plugin.ansm import Architecture
 from ansm_plugin.attack_score import FEATURES, AttackScore, features, fit_score
 from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
-from ansm_plugin.calibration import HARMLESS, Calibration, calibrate, harmless, observe
 from ansm_plugin.cli import main
-from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.errors import ConfigError, WeightsError
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.score_file import load_score, save_score
-from ansm_plugin.weights import save_ansm
+from ansm_plugin.evaluation.calibration import HARMLESS, Calibration, calibrate, harmless, observe
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.weights.ansm_file import load_score, save_ansm, save_score
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 
@@ -305,7 +304,7 @@ def test_localize_without_defence_or_score_explains(
 
 
 def test_a_photograph_in_tiles_has_one_score(packaged: DefendedLocalizer[nn.Module]) -> None:
-    from ansm_plugin.localize import localize_image, localize_scored
+    from ansm_plugin.photograph import localize_image, localize_scored
 
     crops = load_crops(DataConfig(split="test", count=9, seed=3)).images
     wide = crops.permute(2, 0, 3, 1).reshape(64, 9 * 64, 3).numpy()

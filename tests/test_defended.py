@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ansm_plugin import ANSM, DefendedLocalizer, LocalizerSpec, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import Architecture
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, WeightsError
-from ansm_plugin.localizer import fingerprint
+from ansm_plugin.localizer.traits import fingerprint
 
 IMAGENET = LocalizerSpec()
 PLAIN = LocalizerSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

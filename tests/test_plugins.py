@@ -19,7 +19,8 @@ from ansm_plugin.ansm import ANSM
 from ansm_plugin.cli import main
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import WeightsError
-from ansm_plugin.plugins import DEFENSE, DEFENSES, PluginError, create, discover, load, origin
+from ansm_plugin.offer import DEFENSE, DEFENSES, create
+from ansm_plugin.plugins import PluginError, discover, load, origin
 
 ROOT = Path(__file__).parents[1]
 GROUP = "forensics.defenses"
@@ -147,7 +148,7 @@ def test_the_patch_for_host_toolkits_calls_the_good_and_names_the_broken(site: P
 
 
 def test_our_spec_is_read_without_torch() -> None:
-    code = "import sys; from ansm_plugin.plugins import DEFENSE; assert 'torch' not in sys.modules"
+    code = "import sys; from ansm_plugin.offer import DEFENSE; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     assert (DEFENSE.name, DEFENSE.api_version, DEFENSE.input_range) == ("ansm", 1, (0.0, 1.0))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.attacks.spec import Forward
-from ansm_plugin.localizer import mask_forward
+from ansm_plugin.localizer.call import mask_forward
 
 if TYPE_CHECKING:  # attacks serve the defence and do not need it
     from ansm_plugin.defended import DefendedLocalizer

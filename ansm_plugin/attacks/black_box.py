@@ -128,9 +128,9 @@ def _better(
     return torch.where(wins.view(-1, 1, 1, 1), candidate, best), torch.where(wins, found, highest)
 
 
-def _area(progress: float) -> float:
+def _area(elapsed: float) -> float:
     """Return the share of the image that a square covers."""
-    return float(_FIRST_AREA / 2 ** sum(progress > point for point in _HALVINGS))
+    return float(_FIRST_AREA / 2 ** sum(elapsed > point for point in _HALVINGS))
 
 
 def _repainted(

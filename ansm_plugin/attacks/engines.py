@@ -22,7 +22,9 @@ from ansm_plugin.attacks.objectives import objective as find_objective
 from ansm_plugin.attacks.objectives import value
 from ansm_plugin.attacks.spec import Forward
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import frozen_eval
+from ansm_plugin.localizer.spec import LocalizerSpec
 
 # Those that take dense labels. DIFGSM and DeCoWA do too, but move the image away from its mask: use
 # our "difgsm". Admix, BSR, MIG, L2T, SSA and ATT fail on dense labels or other sizes than 224.
@@ -65,7 +67,7 @@ class BinaryAsTwoClass(nn.Module):
 class DenseLoss(nn.Module):
     """An objective as the library's loss: two-class logits and class labels -> scalar sum.
 
-    A sum and not a mean: see `objectives`. It does not know the progress of the attack and takes
+    A sum and not a mean: see `objectives`. It does not know how far the attack is and takes
     0, which matters to SegPGD only.
 
     Args:
@@ -123,7 +125,7 @@ def engine_attack(
     within = ball(images, eps, ENGINE_ATTACKS[name])
     forward = mask_forward(localizer, spec, precision=precision)
     masks = masks.detach().float()
-    with attackable(localizer), _seeded(seed, images.device), torch.enable_grad():
+    with frozen_eval(localizer), _seeded(seed, images.device), torch.enable_grad():
         radius = eps * (within.images[0].numel() ** 0.5 if ENGINE_ATTACKS[name] == "l2" else 1.0)
         share = 2.5 / steps if step_share is None else step_share
         attack = _build(
@@ -141,28 +143,6 @@ def engine_attack(
             stacklevel=2,
         )
     return attacked
-
-
-@contextmanager
-def attackable(*modules: nn.Module) -> Iterator[None]:
-    """Freeze parameters and put all submodules in eval mode; afterwards all is as before.
-
-    Without it a library attack adds its gradients to those of a training step, and BatchNorm
-    learns from attacked images.
-    """
-    modes = [(m, m.training) for module in modules for m in module.modules()]
-    flags = [(p, p.requires_grad) for module in modules for p in module.parameters()]
-    for m, _ in modes:
-        m.training = False
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for m, mode in modes:
-            m.training = mode
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from ansm_plugin.attacks.spec import AttackSpec, Forward
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
-from ansm_plugin.taps import taps
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.taps import taps
 
 # At the original itself the distance is flat, so the attack starts beside it.
 FEATURE_ATTACK = AttackSpec(objective="output", random_start=True)

@@ -80,15 +80,15 @@ def climb(slope: Slope, within: Ball, spec: AttackSpec, start: Tensor | None = N
     velocity = torch.zeros_like(current)
     variance = torch.zeros_like(current)
     for index in range(spec.steps):
-        progress = index / spec.steps
+        elapsed = index / spec.steps
         seen = current
         if spec.nesterov:
             seen = current + spec.relative_step * within.radius * spec.momentum * velocity
-        gradient = slope.gradient(seen, progress)
+        gradient = slope.gradient(seen, elapsed)
         step = gradient
         if spec.neighbours:
             step = gradient + variance
-            variance = _neighbours(slope, current, within, spec, progress) - gradient
+            variance = _neighbours(slope, current, within, spec, elapsed) - gradient
         if spec.momentum:
             scale = step.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
             velocity = spec.momentum * velocity + step / scale
@@ -103,12 +103,12 @@ def first_point(within: Ball, spec: AttackSpec, generator: torch.Generator | Non
 
 
 def _neighbours(
-    slope: Slope, points: Tensor, within: Ball, spec: AttackSpec, progress: float
+    slope: Slope, points: Tensor, within: Ball, spec: AttackSpec, elapsed: float
 ) -> Tensor:
     """Return the mean gradient at random points around `points`."""
     total = torch.zeros_like(points)
     for _ in range(spec.neighbours):
         noise = torch.rand(points.shape, generator=slope.generator, dtype=points.dtype)
         reach = _NEIGHBOURHOOD * within.radius
-        total += slope.gradient(points + reach * (2 * noise.to(points.device) - 1), progress)
+        total += slope.gradient(points + reach * (2 * noise.to(points.device) - 1), elapsed)
     return total / spec.neighbours

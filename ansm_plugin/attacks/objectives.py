@@ -1,7 +1,8 @@
 """Objectives an attacker maximises on a dense binary localizer.
 
-Each takes logits and masks of shape `(B, 1, H, W)` and the progress of the attack in [0, 1], and
-returns one value per image, `(B,)`: a sum over pixels, so that gradients never underflow.
+Each takes logits and masks of shape `(B, 1, H, W)` and the elapsed share of the attack's steps in
+[0, 1], and returns one value per image, `(B,)`: a sum over pixels, so that gradients never
+underflow.
 
 Some weigh a pixel by the prediction and so fall when the attack succeeds: their gradient is what
 counts. `success` and `f1` compare points of the ball under any objective.
@@ -20,12 +21,12 @@ from ansm_plugin.errors import ConfigError, unknown_name
 Objective = Callable[[Tensor, Tensor, float], Tensor]
 
 
-def bce(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def bce(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Binary cross-entropy against the true mask: the plain untargeted objective."""
     return _bce_map(logits, masks).sum((1, 2, 3))
 
 
-def balanced(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def balanced(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Cross-entropy in which forged and authentic pixels of an image weigh the same in total.
 
     Keeps a small forgery from being outvoted (Croce et al., ECCV 2024). The weights sum to the
@@ -39,17 +40,17 @@ def balanced(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
     return (weight * _bce_map(logits, masks)).sum((1, 2, 3))
 
 
-def segpgd(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def segpgd(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Cross-entropy that turns from the pixels still right to all pixels alike.
 
-    SegPGD (Gu et al., ECCV 2022): weight 1 - progress / 2 where the prediction is right,
-    progress / 2 where it is wrong.
+    SegPGD (Gu et al., ECCV 2022): weight 1 - elapsed / 2 where the prediction is right,
+    elapsed / 2 where it is wrong.
     """
-    weight = torch.where(_is_right(logits, masks), 1 - progress / 2, progress / 2)
+    weight = torch.where(_is_right(logits, masks), 1 - elapsed / 2, elapsed / 2)
     return (weight * _bce_map(logits, masks)).sum((1, 2, 3))
 
 
-def cospgd(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def cospgd(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Cross-entropy weighted by the agreement of prediction and mask per pixel.
 
     CosPGD (Agnihotri et al., ICML 2024): cosine of the predicted class distribution and the
@@ -62,12 +63,12 @@ def cospgd(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
     return (weight * _bce_map(logits, masks)).sum((1, 2, 3))
 
 
-def masked_ce(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def masked_ce(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Cross-entropy of the pixels still predicted right (Croce et al., ECCV 2024)."""
     return (_is_right(logits, masks) * _bce_map(logits, masks)).sum((1, 2, 3))
 
 
-def js(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def js(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Jensen-Shannon divergence of predicted distribution and one-hot mask, in nats.
 
     Bounded by log 2 per pixel, so that its gradient fades where a pixel is wrong already (Croce et
@@ -80,7 +81,7 @@ def js(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
     return value.sum((1, 2, 3))
 
 
-def margin(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def margin(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Signed distance to the decision, clipped once a pixel is clearly wrong.
 
     Carlini and Wagner (2017) with confidence 1 on dense labels: minus the logit margin.
@@ -89,7 +90,7 @@ def margin(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
     return (-signed).clamp_max(1.0).sum((1, 2, 3))
 
 
-def dice(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def dice(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """One minus the soft F1, times the number of pixels: what a report measures, made smooth."""
     probability = torch.sigmoid(logits)
     overlap = (probability * masks).sum((1, 2, 3))
@@ -98,12 +99,12 @@ def dice(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
     return (1 - (2 * overlap + 1) / (total + 1)) * masks[0].numel()
 
 
-def hide(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def hide(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """Minus the cross-entropy against the empty mask: what a forger wants."""
     return -_bce_map(logits, torch.zeros_like(masks)).sum((1, 2, 3))
 
 
-def output(logits: Tensor, masks: Tensor, progress: float) -> Tensor:
+def output(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     """What `forward` returns, summed: for a forward that holds its own objective (`features`)."""
     return logits.sum((1, 2, 3))
 

@@ -51,13 +51,13 @@ class Slope:
     draws: int = 1
     diversity: float = 0.0
 
-    def gradient(self, points: Tensor, progress: float) -> Tensor:
+    def gradient(self, points: Tensor, elapsed: float) -> Tensor:
         """Return the gradient with respect to the points, summed over draws."""
-        return torch.stack([one.gradient for one in self._each_draw(points, progress)]).sum(0)
+        return torch.stack([one.gradient for one in self._each_draw(points, elapsed)]).sum(0)
 
-    def gradient_and_scores(self, points: Tensor, progress: float) -> tuple[Tensor, Scores]:
+    def gradient_and_scores(self, points: Tensor, elapsed: float) -> tuple[Tensor, Scores]:
         """Return the gradient and, from the same passes, how good the points are."""
-        found = self._each_draw(points, progress)
+        found = self._each_draw(points, elapsed)
         gradient = torch.stack([one.gradient for one in found]).sum(0)
         return gradient, _mean([self._scores_of(one.logits, one.masks) for one in found])
 
@@ -71,10 +71,10 @@ class Slope:
     def _passes(self) -> int:
         return self.draws if self.transform else 1
 
-    def _each_draw(self, points: Tensor, progress: float) -> list[_Draw]:
-        return [self._one(points, progress) for _ in range(self._passes)]
+    def _each_draw(self, points: Tensor, elapsed: float) -> list[_Draw]:
+        return [self._one(points, elapsed) for _ in range(self._passes)]
 
-    def _one(self, points: Tensor, progress: float) -> _Draw:
+    def _one(self, points: Tensor, elapsed: float) -> _Draw:
         with torch.enable_grad():
             leaf = points.detach().requires_grad_(True)
             seen, masks = leaf, self.masks
@@ -88,7 +88,7 @@ class Slope:
                     "no_grad."
                 )
             logits = logits.float()
-            total = OBJECTIVES[self.objective](logits, masks, progress).sum()
+            total = OBJECTIVES[self.objective](logits, masks, elapsed).sum()
             (gradient,) = torch.autograd.grad(total, leaf)
         return _Draw(gradient.float(), logits.detach(), masks)
 

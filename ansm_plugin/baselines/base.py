@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ansm_plugin.attacks import Forward
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.training import Report, silent
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.system.progress import Progress, silent
 
 Filter = Callable[[Tensor], Tensor]  # pixels (B, 3, H, W) in [0, 1] -> the same
 Wrap = Callable[[Forward], Forward]
@@ -83,7 +83,7 @@ class Fitting:
         generator: source of all randomness.
         steps: optimiser steps of trained baselines.
         precision: of the localizer, "fp32" or "bf16".
-        report: of the progress of trained baselines.
+        progress: of trained baselines.
     """
 
     defended: DefendedLocalizer[Any]
@@ -92,7 +92,7 @@ class Fitting:
     generator: torch.Generator
     steps: int
     precision: str
-    report: Report = silent
+    progress: Progress = silent
 
     @property
     def forward(self) -> Forward:
@@ -142,7 +142,7 @@ def best_of(name: str, candidates: Sequence[Candidate], fitting: Fitting) -> Bas
 def mean_f1(forward: Forward, fitting: Fitting) -> float:
     """Return the mean F1 of the forged validation images, originals and attacked alike."""
     # Imported here: ansm_plugin.evaluation imports the baselines.
-    from ansm_plugin.evaluation.metrics import f1_scores
+    from ansm_plugin.metrics.masks import f1_scores
 
     examples, scores = fitting.examples, []
     for start in range(0, len(examples.masks), _BATCH):

@@ -26,7 +26,7 @@ from ansm_plugin.baselines.trained import (
 from ansm_plugin.baselines.wiener import fit_wiener
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.training import Report, silent
+from ansm_plugin.system.progress import Progress, silent
 
 BASELINES: dict[str, Callable[[Fitting], Baseline]] = {
     "identity": fit_identity,
@@ -63,7 +63,7 @@ def fit_baseline(
     training: Examples | None = None,
     steps: int = 300,
     precision: str = "fp32",
-    report: Report = silent,
+    progress: Progress = silent,
 ) -> Baseline:
     """Fit a baseline: its setting is the one with the best mean F1 on validation images.
 
@@ -79,7 +79,7 @@ def fit_baseline(
             flatters them.
         steps: optimiser steps of trained baselines.
         precision: of the localizer, "fp32" or "bf16".
-        report: called with name, finished and all steps and the loss of trained baselines.
+        progress: called with name, finished and all steps and the loss of trained baselines.
 
     Raises:
         ConfigError: an unknown baseline, or no steps.
@@ -97,6 +97,6 @@ def fit_baseline(
             generator=generator,
             steps=steps,
             precision=precision,
-            report=report,
+            progress=progress,
         )
     )

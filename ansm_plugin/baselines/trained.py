@@ -28,10 +28,11 @@ from ansm_plugin.baselines.base import (
     require_steps,
 )
 from ansm_plugin.errors import LocalizerError, TrainingError
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.losses import dual_mask
-from ansm_plugin.taps import taps
-from ansm_plugin.training import seeded
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import set_eval
+from ansm_plugin.localizer.taps import taps
+from ansm_plugin.training.losses import dual_mask
+from ansm_plugin.training.randomness import seeded
 
 BATCH = 16
 SNAPSHOTS = 4  # how often validation images are asked during training
@@ -138,8 +139,7 @@ def _finetune(
     In eval mode throughout: originals and attacked images are two populations, and statistics of
     a batch of both would be those of neither.
     """
-    for module in localizer.modules():
-        module.training = False
+    set_eval(localizer)
     localizer.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -177,7 +177,7 @@ def _train(training: _Training, fitting: Fitting) -> Baseline:
         rate = 0.5 * (1 + math.cos(math.pi * (step - 1) / fitting.steps))
         optimiser.param_groups[0]["lr"] = training.learning_rate * rate
         value = _step(training, optimiser, _draw(fitting))
-        fitting.report(training.name, step, fitting.steps, {"loss": value})
+        fitting.progress(training.name, step, fitting.steps, {"loss": value})
         if step in asked and (f1 := _validate(training, fitting)) > best:
             best, best_step, state = f1, step, copy.deepcopy(training.module.state_dict())
     training.module.load_state_dict(state)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json as json_format
 import warnings
 from pathlib import Path
 
 from rich.console import Console
 
-from ansm_plugin.anti_forensics import MANIFEST, AttackPlan, write_attacked
-from ansm_plugin.bench import read_material
 from ansm_plugin.commands.models import load_localizer
-from ansm_plugin.commands.progress import progress
+from ansm_plugin.commands.terminal import show_progress
 from ansm_plugin.defended import unwrap, wrap_with_ansm
-from ansm_plugin.files import make_folder, write_whole
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.processes import processes
-from ansm_plugin.text import say
-from ansm_plugin.weights import identify
+from ansm_plugin.evaluation.attack_set import MANIFEST, AttackPlan, write_attacked
+from ansm_plugin.evaluation.material import read_material
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.system.files import make_folder, write_json
+from ansm_plugin.system.processes import processes
+from ansm_plugin.system.text import say
+from ansm_plugin.weights.ansm_file import identify
 
 
 def run(
@@ -48,7 +47,7 @@ def run(
     samples = read_material(images, masks, pattern, count, 0).scored
     wrapped = wrap_with_ansm(load_localizer(localizer))  # for its spec, and to freeze it
     spec = wrapped.spec
-    with progress(Console(stderr=True)) as report:
+    with show_progress(Console(stderr=True)) as progress:
         made = write_attacked(
             mask_forward(wrapped.localizer, spec),
             samples,
@@ -56,7 +55,7 @@ def run(
             output,
             localizer=identify(wrapped.localizer, spec),
             force=force,
-            report=report,
+            progress=progress,
             among=among,
         )
     unwrap(wrapped)
@@ -73,5 +72,4 @@ def run(
     say(f"wrote {len(made.records)} attacked images to {output}; see {output / MANIFEST}")
     if json is not None:
         fields = {"command": command_line, "files": made.records, "skipped": made.skipped}
-        text = json_format.dumps(fields, indent=2) + "\n"
-        say(f"wrote {write_whole(json, lambda stream: stream.write(text.encode()))}")
+        say(f"wrote {write_json(json, fields)}")

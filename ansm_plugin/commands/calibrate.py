@@ -8,15 +8,15 @@ from pathlib import Path
 from rich.console import Console
 
 from ansm_plugin.backbones import reference
-from ansm_plugin.calibration import Calibration, calibrate
 from ansm_plugin.commands.models import load_defended, warn_if_untrained
-from ansm_plugin.commands.progress import progress
-from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.commands.terminal import show_progress
+from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.forgeries import ForgeryConfig
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.files import make_folder
-from ansm_plugin.forgeries import ForgeryConfig
-from ansm_plugin.score_file import save_score
-from ansm_plugin.text import say
+from ansm_plugin.evaluation.calibration import Calibration, calibrate
+from ansm_plugin.system.files import make_folder
+from ansm_plugin.system.text import say
+from ansm_plugin.weights.ansm_file import save_score
 
 _AUTHENTIC = 0.25  # share of crops without a forgery, which a score must not take for attacked
 
@@ -47,7 +47,7 @@ def run(
     data = DataConfig(images=images, masks=masks, pattern=pattern, count=count or 256, seed=seed)
     forgeries = ForgeryConfig(size=size, authentic=_AUTHENTIC)
     crops = load_crops(replace(data, forgeries=forgeries))
-    with progress(Console(stderr=True)) as report:
-        score = calibrate(defended, crops, Calibration(seed=seed), report=report)
+    with show_progress(Console(stderr=True)) as progress:
+        score = calibrate(defended, crops, Calibration(seed=seed), progress=progress)
     save_score(score, ansm or reference.packaged_ansm(), output)
     say(f"wrote {output}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansm_plugin.convert import convert_checkpoint
-from ansm_plugin.text import one_line, say
+from ansm_plugin.system.text import one_line, say
+from ansm_plugin.weights.convert import convert_checkpoint
 
 
 def run(*, source: Path, target: Path, force: bool) -> None:

@@ -12,31 +12,20 @@ from typing import cast
 from rich.console import Console
 
 from ansm_plugin.ansm import Precision
-from ansm_plugin.bench import (
-    VALIDATION,
-    baseline_names,
-    costs,
-    fit_baselines,
-    read_material,
-    surrogates,
-)
 from ansm_plugin.commands.models import load_defended
-from ansm_plugin.commands.progress import progress
+from ansm_plugin.commands.terminal import show_progress
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation import (
-    Evaluation,
-    EvaluationConfig,
-    evaluate,
-    print_table,
-    write_json,
-)
-from ansm_plugin.evaluation.html import write_html
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
+from ansm_plugin.evaluation.material import VALIDATION, read_material
 from ansm_plugin.evaluation.results import Threat
-from ansm_plugin.files import make_folder
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.pictures import save_pictures
-from ansm_plugin.processes import processes
-from ansm_plugin.text import say
+from ansm_plugin.evaluation.rivals import baseline_names, costs, fit_baselines, surrogates
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.report.page import write_html
+from ansm_plugin.report.panels import save_pictures
+from ansm_plugin.report.table import print_table
+from ansm_plugin.system.files import make_folder, write_json
+from ansm_plugin.system.processes import processes
+from ansm_plugin.system.text import say
 
 RESULT, RECORDS, REPORT = "evaluation.json", "records.jsonl", "report.html"
 
@@ -139,8 +128,8 @@ def run(
     defended = load_defended(
         localizer, ansm, may_be_untrained=True, precision=ansm_precision, gate=gate
     )
-    with progress(Console(stderr=True)) as report:
-        others = fit_baselines(names, defended, material.validation, config, report=report)
+    with show_progress(Console(stderr=True)) as progress:
+        others = fit_baselines(names, defended, material.validation, config, progress=progress)
         bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
         evaluation = evaluate(
             defended,
@@ -152,7 +141,7 @@ def run(
             baselines={label: baseline(bare) for label, baseline in others.items()},
             surrogates=surrogates(surrogate, config.attack_precision, defended),
             records=output / RECORDS if output else None,
-            report=report,
+            progress=progress,
             among=among,
         )
     if not among.is_first:
@@ -162,7 +151,7 @@ def run(
     # A log has room for names in one line; a terminal has the room that it has.
     print_table(evaluation, Console(width=None if sys.stdout.isatty() else 120))
     if json is not None:
-        say(f"wrote {write_json(evaluation, json)}")
+        say(f"wrote {write_json(json, evaluation.as_json())}")
     if output is not None:
         pictures = save_pictures(defended, material.scored, evaluation, config, output)
         write_report(evaluation, pictures, output)
@@ -191,4 +180,4 @@ def write_report(evaluation: Evaluation, pictures: Sequence[Path], output: Path)
     """Write the page to look at, then the numbers, whose file says that all is there."""
     fields = json_format.loads(json_format.dumps(evaluation.as_json()))
     write_html(fields, [(path.stem, path) for path in pictures], output / REPORT)
-    write_json(evaluation, output / RESULT)
+    write_json(output / RESULT, evaluation.as_json())

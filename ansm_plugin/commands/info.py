@@ -9,12 +9,13 @@ from typing import Any
 
 from safetensors import safe_open
 
-from ansm_plugin.adapters import FORMAT as ADAPTER
 from ansm_plugin.errors import WeightsError
-from ansm_plugin.files import write_whole
-from ansm_plugin.metadata import read_json
-from ansm_plugin.text import one_line
-from ansm_plugin.weights import FORMAT, load_ansm, read_ansm_metadata, read_metadata, sha256_of
+from ansm_plugin.system.files import write_json
+from ansm_plugin.system.text import one_line
+from ansm_plugin.weights.adapters import FORMAT as ADAPTER
+from ansm_plugin.weights.ansm_file import FORMAT, load_ansm, read_ansm_metadata
+from ansm_plugin.weights.metadata import read_json
+from ansm_plugin.weights.tensors import read_metadata, sha256_of
 
 
 def run(*, file: Path, json: Path | None) -> None:
@@ -23,7 +24,9 @@ def run(*, file: Path, json: Path | None) -> None:
     try:
         print("\n".join(_lines(facts)))
         if json is not None:
-            write_json(facts, json)
+            # NaN in foreign metadata has no form in JSON but its name.
+            text = json_format.dumps(facts, default=str)
+            write_json(json, json_format.loads(text, parse_constant=str))
     except RecursionError as error:
         raise WeightsError(f"the metadata of {file} is nested beyond all measure.") from error
 
@@ -46,12 +49,6 @@ def describe_file(file: Path) -> dict[str, Any]:
         return {"kind": "adapter", **common, **facts}
     known = "localizer" if kind in ("localizer", "") else f"unknown format {one_line(kind)!r}"
     return {"kind": known, **common, **{k: v for k, v in metadata.items() if k != "format"}}
-
-
-def write_json(facts: dict[str, Any], path: Path) -> None:
-    """Write facts as JSON; the file appears whole or not at all."""
-    text = json_format.dumps(facts, indent=2, default=str) + "\n"
-    write_whole(path, lambda stream: stream.write(text.encode()))
 
 
 def _ansm_facts(file: Path) -> dict[str, Any]:

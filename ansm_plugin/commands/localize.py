@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,22 +12,19 @@ from torch import nn
 
 from ansm_plugin.ansm import Precision
 from ansm_plugin.commands.models import load_defended, load_localizer, warn_if_untrained
-from ansm_plugin.commands.progress import progress
-from ansm_plugin.data import list_images, read_image
+from ansm_plugin.commands.terminal import show_progress
+from ansm_plugin.data.paint import overlay, save_png
+from ansm_plugin.data.pairs import list_images
+from ansm_plugin.data.pixels import Pixels
+from ansm_plugin.data.read import read_image
+from ansm_plugin.data.tiles import OVERLAP
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError
-from ansm_plugin.files import make_folder, write_whole
-from ansm_plugin.forgeries import Pixels
-from ansm_plugin.localize import (
-    Probabilities,
-    localize_image,
-    localize_scored,
-    overlay,
-    save_png,
-)
-from ansm_plugin.localizer import LocalizerSpec, describe
-from ansm_plugin.text import one_line, say
-from ansm_plugin.tiles import OVERLAP
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.photograph import Probabilities, localize_image, localize_scored
+from ansm_plugin.system.files import make_folder, write_json
+from ansm_plugin.system.text import one_line, say
 
 
 def run(
@@ -60,7 +56,7 @@ def run(
     make_folder(output)
     failures: list[str] = []
     found: list[Found] = []
-    with progress(Console(stderr=True)) as report:
+    with show_progress(Console(stderr=True)) as progress:
         for done, file in enumerate(files, start=1):
             try:
                 found.append(localize_file(file, output, localize))
@@ -68,10 +64,9 @@ def run(
             except (AnsmError, OSError, MemoryError) as error:
                 failures.append(f"{one_line(file)}: {error or type(error).__name__}")
             if len(files) > 1:
-                report("photographs", done, len(files), {})
+                progress("photographs", done, len(files), {})
     if json is not None:
-        content = (json_format.dumps([f._asdict() for f in found], indent=2) + "\n").encode()
-        say(f"wrote {write_whole(json, lambda stream: stream.write(content))}")
+        say(f"wrote {write_json(json, [f._asdict() for f in found])}")
     if failures:
         raise ImageError(
             f"{len(failures)} of {len(files)} photographs failed:\n  " + "\n  ".join(failures)

@@ -11,7 +11,7 @@ from ansm_plugin.ansm import ANSM, Precision
 from ansm_plugin.backbones import reference
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.registry import family_names
+from ansm_plugin.localizer.families import family_names
 
 
 def load_defended(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import NamedTuple
 
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.files import write_whole
-from ansm_plugin.plugins import GROUPS, PluginError, discover, load, origin
+from ansm_plugin.offer import GROUPS
+from ansm_plugin.plugins import PluginError, discover, load, origin
+from ansm_plugin.system.files import write_json
 
 
 class Plugin(NamedTuple):
@@ -31,8 +31,7 @@ def run(*, check: bool, json: Path | None) -> None:
     plugins = list(installed(check=check))
     print("\n".join(_line(plugin) for plugin in plugins) or "no plugin is installed")
     if json is not None:
-        text = json_format.dumps([p._asdict() for p in plugins], indent=2) + "\n"
-        write_whole(json, lambda stream: stream.write(text.encode()))
+        write_json(json, [p._asdict() for p in plugins])
     broken = [plugin for plugin in plugins if plugin.state not in ("", "loads")]
     if broken:
         culprits = ", ".join(f"{p.name} of {p.origin}" for p in broken)

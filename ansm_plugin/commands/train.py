@@ -12,14 +12,14 @@ from typing import Any, Protocol, cast
 import tyro
 from rich.console import Console
 
-from ansm_plugin.commands.progress import progress
+from ansm_plugin.commands.terminal import show_progress
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.files import only_run_in
-from ansm_plugin.processes import processes
 from ansm_plugin.recipes.config import load_config
-from ansm_plugin.registry import recipe_module, recipe_names
-from ansm_plugin.text import say
-from ansm_plugin.training import Report
+from ansm_plugin.recipes.registry import recipe_module, recipe_names
+from ansm_plugin.system.lock import only_run_in
+from ansm_plugin.system.processes import processes
+from ansm_plugin.system.progress import Progress
+from ansm_plugin.system.text import say
 
 # Short option -> the config field that it sets, wherever the recipe has one.
 _ALIASES = {
@@ -55,7 +55,7 @@ class Recipe(Protocol):
 
     RECIPE: type
 
-    def run(self, recipe: Any, output: Path, report: Report) -> Path:
+    def run(self, recipe: Any, output: Path, progress: Progress) -> Path:
         """Train, and return the file that was written."""
 
 
@@ -74,10 +74,10 @@ def run(arguments: Sequence[str]) -> None:
     recipe = cast(Recipe, recipe_module(name))
     config, output = read_options(recipe.RECIPE, name, arguments[1:])
     console = Console(stderr=True)
-    with only_run_in(output), progress(console) as report:
+    with only_run_in(output), show_progress(console) as progress:
         among = processes()  # waits for the first one, which has locked the folder
         among.wait()  # and cleared it, where the processes had met before
-        path = recipe.run(config, output, report)
+        path = recipe.run(config, output, progress)
     if among.is_first:
         say(f"wrote {path}")
 

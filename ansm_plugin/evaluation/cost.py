@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ansm_plugin.attacks import Forward
 from ansm_plugin.baselines.base import Baseline
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.localizer.modes import frozen_eval
 
 Call = Callable[[Tensor], Any]
 
@@ -73,7 +73,8 @@ def measure_cost(
         raise ConfigError(f"rounds is {rounds} and size {size}; each must be at least 1.")
     seed = torch.Generator().manual_seed(0)
     pixels = torch.rand(1, 3, *size, generator=seed).to(device)
-    with _eval_mode(defence, localizer), torch.no_grad():
+    modules = [call for call in (defence, localizer) if isinstance(call, nn.Module)]
+    with frozen_eval(*modules), torch.no_grad():
         added, base = (_gmac(call, pixels) for call in (defence, localizer))
         seconds, base_seconds = _fastest((defence, localizer), pixels, rounds)
     if includes_localizer:
@@ -134,17 +135,3 @@ def _seconds(call: Call, pixels: Tensor) -> float:
 
 def _parameters(call: object) -> int:
     return sum(p.numel() for p in call.parameters()) if isinstance(call, nn.Module) else 0
-
-
-@contextmanager
-def _eval_mode(*calls: Call) -> Iterator[None]:
-    """Put every submodule in eval mode and back into the mode it had."""
-    modules = [m for call in calls if isinstance(call, nn.Module) for m in call.modules()]
-    before = [(m, m.training) for m in modules]
-    for m, _ in before:
-        m.training = False
-    try:
-        yield
-    finally:
-        for m, mode in before:
-            m.training = mode

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation.plan import Cell, EvaluationConfig, Sample
+from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.scores import Scores, from_json, to_json
-from ansm_plugin.localizer import fingerprint
-from ansm_plugin.processes import ALONE, Processes, absorb_parts, part_of
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.system.lines import absorb_parts, append_line, part_of, read_lines
+from ansm_plugin.system.processes import ALONE, Processes
 
 
 class Records:
@@ -58,31 +59,15 @@ class Records:
         if self._path is None:
             return
         fields = {name: to_json(values) for name, values in scores.items()}
-        line = json.dumps({"identity": self._identity, "key": key, "scores": fields})
-        try:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(f"{line}\n")
-        except OSError as error:
-            raise ConfigError(
-                f"{self._path} cannot be written ({error.strerror}); finished parts before this "
-                "one are kept, so the same command goes on from here."
-            ) from error
+        append_line(self._path, {"identity": self._identity, "key": key, "scores": fields})
 
     def _read(self, path: Path) -> None:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
-        for line in text.splitlines():
-            # A kill in the middle of a line leaves half of it; its part is computed again.
+        for line in read_lines(path):
+            # Of another release, or damaged: its part is computed again.
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                fields = json.loads(line)
-                if fields["identity"] == self._identity:
-                    parts = {name: from_json(v) for name, v in fields["scores"].items()}
-                    self._known[fields["key"]] = parts
-        if text and not text.endswith("\n"):
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write("\n")  # the next line starts on its own
+                if line["identity"] == self._identity:
+                    parts = {name: from_json(v) for name, v in line["scores"].items()}
+                    self._known[line["key"]] = parts
 
 
 def key_of(cell: Cell, config: EvaluationConfig, batch: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
 from ansm_plugin.evaluation.cost import Cost
-from ansm_plugin.evaluation.metrics import harm, recovery
+from ansm_plugin.metrics.defence import harm, recovery
 
 Threat = Literal["T0", "T1", "T2", "T3", "T4", "T5", "T6"]
 Defence = str  # "none" is the bare localizer, "ansm" the defended one; others are baselines

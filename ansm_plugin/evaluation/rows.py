@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ansm_plugin.evaluation.metrics import bootstrap_interval
 from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.results import WORST, Defence, Row
 from ansm_plugin.evaluation.scores import Scores, worst
+from ansm_plugin.metrics.intervals import bootstrap_interval
 
 _QUARTERS = 4
 _FEWEST = 8  # images, below which a quarter of them says nothing

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,30 +15,25 @@ from torch import Tensor, nn
 from ansm_plugin.ansm import ANSM, PRESETS
 from ansm_plugin.attacks import Forward
 from ansm_plugin.attacks.adaptive import adaptive_forwards
+from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
-from ansm_plugin.evaluation.alarms import UNTRAINED, find_alarms
-from ansm_plugin.evaluation.cells import Batch, shared_attacks
-from ansm_plugin.evaluation.plan import (
-    EXPECTATION,
-    WARM_START,
-    Cell,
-    EvaluationConfig,
-    Sample,
-    plan,
-    view_name,
-)
-from ansm_plugin.evaluation.probes import probe
+from ansm_plugin.evaluation.checks.alarms import UNTRAINED, find_alarms
+from ansm_plugin.evaluation.checks.gradient import probe
+from ansm_plugin.evaluation.checks.search import search_doubts
+from ansm_plugin.evaluation.config import EXPECTATION, WARM_START, EvaluationConfig
+from ansm_plugin.evaluation.images import Batch, shared_attacks
+from ansm_plugin.evaluation.plan import Cell, plan, view_name
 from ansm_plugin.evaluation.records import Records, identity_of, key_of
 from ansm_plugin.evaluation.results import Defence, Evaluation, summarise
 from ansm_plugin.evaluation.rows import make_rows
 from ansm_plugin.evaluation.scores import Scores, joined, quality_of, require_samples, score
-from ansm_plugin.evaluation.searches import search_doubts
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.processes import ALONE, Processes
-from ansm_plugin.tiles import Tiling
-from ansm_plugin.training import Report, silent
-from ansm_plugin.weights import identify
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import device_of, frozen_eval
+from ansm_plugin.system.processes import ALONE, Processes
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.weights.ansm_file import identify
 
 CellScores = Mapping[Defence, Scores]
 _PACKAGES = ("torch", "timm", "segmentation_models_pytorch", "ansm_plugin")
@@ -56,7 +50,7 @@ def evaluate(
     baselines: Mapping[str, Forward] | None = None,
     surrogates: Mapping[str, Forward] | None = None,
     records: Path | None = None,
-    report: Report = silent,
+    progress: Progress = silent,
     among: Processes = ALONE,
 ) -> Evaluation:
     """Score bare and defended localizer on original and attacked images.
@@ -75,7 +69,7 @@ def evaluate(
         baselines: other defences by name, pixels -> mask logits.
         surrogates: what an attacker of T3 has, by name, pixels -> mask logits.
         records: file that keeps finished parts, so that the same call goes on after a kill.
-        report: called with "evaluate", finished and all parts, and no logs.
+        progress: called with "evaluate", finished and all parts, and no logs.
         among: `processes()` where several processes call this alike: each takes its share of the
             batches, and all return what one process would.
 
@@ -108,9 +102,9 @@ def evaluate(
     identity = among.once(lambda: identity_of(defended, config, samples, records))
     kept = Records(records, identity, among)
     tiling = Tiling(config.tile, defended.spec.stride)
-    with _eval_mode(defended):
+    with frozen_eval(defended):
         roles = Roles(attacked, {name: tiling.blended(f) for name, f in scored.items()})
-        scores = _scores(cells, roles, samples, defended, config, kept, report, among)
+        scores = _scores(cells, roles, samples, defended, config, kept, progress, among)
         # In fp32: the steps of bf16 are larger than the differences that are looked for.
         exact = mask_forward(defended, defended.spec)
         doubts = among.once(lambda: _doubts(exact, defended, samples, config))
@@ -156,7 +150,7 @@ def _scores(
     defended: DefendedLocalizer[Any],
     config: EvaluationConfig,
     records: Records,
-    report: Report,
+    progress: Progress,
     among: Processes,
 ) -> list[dict[Defence, Scores]]:
     """Return the scores of each cell and defence; one batch is in memory at a time."""
@@ -185,7 +179,7 @@ def _scores(
                 records.put(key, scores)
             found[index].append(scores)
             # Parts of other processes, which are about as far, count as finished.
-            report("evaluate", index * len(cells) + position + 1, total, {})
+            progress("evaluate", index * len(cells) + position + 1, total, {})
     parts = {index: scores for part in among.gather(found) for index, scores in part.items()}
     return [
         {d: joined([parts[index][position][d] for index in sorted(parts)]) for d in cell.scored}
@@ -239,22 +233,9 @@ def _first_forged(
 
 def _placed(sample: Sample, defended: nn.Module) -> Sample:
     """Return a batch on the device of the localizer."""
-    device = next((p.device for p in defended.parameters()), torch.device("cpu"))
+    device = device_of(defended)
     images, masks, names = sample
     return Sample(images.float().to(device), masks.float().to(device), names)
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put every submodule in eval mode and back into the mode it had."""
-    before = [(m, m.training) for m in module.modules()]
-    for m, _ in before:
-        m.training = False
-    try:
-        yield
-    finally:
-        for m, mode in before:
-            m.training = mode
 
 
 def _is_untrained(ansm: nn.Module) -> bool:

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.errors import ImageError, LocalizerError
-from ansm_plugin.evaluation.image_quality import psnr_scores, ssim_scores
-from ansm_plugin.evaluation.metrics import (
+from ansm_plugin.localizer.call import require_pixels
+from ansm_plugin.metrics.image_quality import psnr_scores, ssim_scores
+from ansm_plugin.metrics.masks import (
     auc_scores,
     f1_scores,
     false_positive_share,
     iou_scores,
     permuted_f1_scores,
 )
-from ansm_plugin.evaluation.plan import Sample
-from ansm_plugin.localizer import require_pixels
 
 _MOST_PSNR = 100.0  # dB
 

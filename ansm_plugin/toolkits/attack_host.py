@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ansm_plugin.attacks import ATTACKS
-from ansm_plugin.convert import common_prefix, find_state, read_tensors_only
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, unknown_name
-from ansm_plugin.files import write_whole
+from ansm_plugin.system.files import write_json
 from ansm_plugin.toolkits import imdlbenco
-from ansm_plugin.toolkits.host_attacks import Batch, attack_plan, evaluate_host
 from ansm_plugin.toolkits.host_model import DefendedHostModel, unreached_inputs
-from ansm_plugin.weights import load_strictly
+from ansm_plugin.toolkits.robustness import Batch, attack_plan, evaluate_host
+from ansm_plugin.weights.convert import common_prefix, find_state, read_tensors_only
+from ansm_plugin.weights.tensors import load_strictly
 
 # What the host's scripts hand to a model that asks for it.
 _SCRIPT_OPTIONS = ("image_size", "if_padding", "if_resizing", "if_predict_label", "edge_mask_width")
@@ -151,8 +151,7 @@ def _write(options: argparse.Namespace, arguments: list[str], rows: list[dict[st
         "seed": 0,
         "rows": rows,
     }
-    text = json.dumps(result, indent=2) + "\n"
-    print(f"wrote {write_whole(options.json, lambda stream: stream.write(text.encode()))}")
+    print(f"wrote {write_json(options.json, result)}")
 
 
 def _parser() -> argparse.ArgumentParser:

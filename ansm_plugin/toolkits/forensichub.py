@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.localizer import LocalizerSpec
+from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits.host_model import DefendedHostModel, defend, let_us_warn
 
 MODEL = "ANSM"

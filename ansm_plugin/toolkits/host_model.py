@@ -15,13 +15,9 @@ from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
 from ansm_plugin.attacks import AttackSpec, Forward, run_attack
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import LocalizerError, WeightsError
-from ansm_plugin.localizer import LocalizerSpec
-from ansm_plugin.weights import (
-    load_ansm,
-    load_localizer_weights,
-    load_strictly,
-    warn_if_foreign,
-)
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.weights.ansm_file import load_ansm, warn_if_foreign
+from ansm_plugin.weights.tensors import load_localizer_weights, load_strictly
 
 # Computed from the image before the model is called, so a change of pixels does not reach them.
 _UNREACHED = ("DCT_coef", "qtables", "dct_coefficients")

@@ -16,7 +16,7 @@ from torch import nn
 
 from ansm_plugin.attacks import attack_spec
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.localizer import LocalizerSpec
+from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits.host_model import (
     DefendedHostModel,
     TrainingAttack,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError
-from ansm_plugin.plugins import DEFENSE
+from ansm_plugin.offer import DEFENSE
 
 PREFIX = "ANSM_"
 _IMAGE = "image"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ansm_plugin.evaluation.metrics import harm, recovery
+from ansm_plugin.metrics.defence import harm, recovery
 
 LEVELS = (2.0, 4.0, 8.0)  # grey levels
 COLOURS = ("#56B4E9", "#0072B2", "#D55E00")  # Okabe and Ito

@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 
 from ansm_plugin.backbones.reference import build_localizer
-from ansm_plugin.data import load_crops
+from ansm_plugin.data.crops import load_crops
+from ansm_plugin.data.samples import crop_samples
 from ansm_plugin.defended import wrap_with_ansm
-from ansm_plugin.demo import demo_data
 from ansm_plugin.evaluation import EvaluationConfig, evaluate
-from ansm_plugin.samples import crop_samples
+from ansm_plugin.evaluation.material import demo_data
 
 COUNT = 16
 ADAPTIVE = ("straight-through", "unsaturated", "bypass", "warm-start")

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ansm_plugin.data import list_images, read_image
-from ansm_plugin.forgeries import TRACES, blurred
+from ansm_plugin.data.codec import blurred
+from ansm_plugin.data.pairs import list_images
+from ansm_plugin.data.read import read_image
+from ansm_plugin.data.traces import TRACES
 
 Pixels = NDArray[np.uint8]
 

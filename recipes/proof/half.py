@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from ansm_plugin.backbones.reference import build_architecture
-from ansm_plugin.localizer import fingerprint
-from ansm_plugin.weights import load_strictly, read_metadata, read_tensors, write_tensors
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.weights.tensors import load_strictly, read_metadata, read_tensors, write_tensors
 
 
 def halve(full: Path, output: Path, name: str = "") -> None:

@@ -26,13 +26,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, run_attack
+from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.backbones.reference import build_localizer
-from ansm_plugin.data import DataConfig, load_crops
+from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.defended import wrap_with_ansm
-from ansm_plugin.demo import demo_data
-from ansm_plugin.evaluation import attack_generator
-from ansm_plugin.evaluation.metrics import f1_scores, harm, recovery
-from ansm_plugin.localizer import describe, mask_forward
+from ansm_plugin.evaluation.material import demo_data
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.metrics.defence import harm, recovery
+from ansm_plugin.metrics.masks import f1_scores
 
 EPS = (1.0, 2.0, 4.0)  # grey levels
 WHITE_BOX: dict[str, AttackSpec] = {

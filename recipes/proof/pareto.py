@@ -19,7 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ansm_plugin.evaluation.metrics import harm, recovery
+from ansm_plugin.metrics.defence import harm, recovery
 
 EPS = 4.0  # grey levels
 WORST = ("T1", "worst", EPS)

@@ -15,8 +15,8 @@ from typing import Any
 
 from tables import Result  # type: ignore[import-not-found]  # a script beside this one
 
-from ansm_plugin.evaluation.html import write_html
-from ansm_plugin.weights import read_metadata, read_tensors, write_tensors
+from ansm_plugin.report.page import write_html
+from ansm_plugin.weights.tensors import read_metadata, read_tensors, write_tensors
 
 WEIGHTS, RESULTS = (Path(__file__).parents[1] / name for name in ("weights", "results"))
 DATA = {

@@ -27,14 +27,14 @@ from torch import Tensor
 
 from ansm_plugin.attack_score import FALSE_ALARMS
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, objective, run_attack
+from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
-from ansm_plugin.calibration import HARMLESS, harmless
-from ansm_plugin.data import load_crops
+from ansm_plugin.data.crops import load_crops
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
-from ansm_plugin.demo import demo_data
-from ansm_plugin.evaluation import attack_generator
-from ansm_plugin.evaluation.metrics import f1_scores
-from ansm_plugin.localizer import mask_forward
+from ansm_plugin.evaluation.calibration import HARMLESS, harmless
+from ansm_plugin.evaluation.material import demo_data
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.metrics.masks import f1_scores
 
 ATTACKS = ("pgd", "mifgsm", "cospgd", "margin")
 EPS = (2.0, 4.0, 8.0)  # grey levels

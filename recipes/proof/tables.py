@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansm_plugin.evaluation.metrics import harm, recovery
+from ansm_plugin.metrics.defence import harm, recovery
 
 Fields = dict[str, Any]
 

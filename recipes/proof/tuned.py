@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from half import halve  # type: ignore[import-not-found]  # a script beside this one
 
-from ansm_plugin.adapters import save_adapter
 from ansm_plugin.backbones.reference import build_localizer, split_name
-from ansm_plugin.localizer import fingerprint
-from ansm_plugin.weights import read_metadata, read_tensors, write_tensors
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.weights.adapters import save_adapter
+from ansm_plugin.weights.tensors import read_metadata, read_tensors, write_tensors
 
 
 def publish_tuned(chain: str, ansm: Path, stem: str) -> None:

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from publish import NAMES  # type: ignore[import-not-found]  # a script beside this one
 from torch import Tensor
 
-from ansm_plugin.bench import read_material
 from ansm_plugin.commands.models import load_defended
 from ansm_plugin.evaluation import EvaluationConfig
-from ansm_plugin.evaluation.metrics import f1_scores
-from ansm_plugin.pictures import Panel, panels
+from ansm_plugin.evaluation.material import read_material
+from ansm_plugin.metrics.masks import f1_scores
+from ansm_plugin.report.panels import Panel, panels
 
 ATTACK, EPS = "cospgd", 8.0
 SHOWN = 6

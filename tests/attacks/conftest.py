@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ansm_plugin.attacks import Forward
 from ansm_plugin.attacks.objectives import f1
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
-from ansm_plugin.losses import mask_loss
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.training.losses import mask_loss
 
 EPS = 8 / 255
 

@@ -13,7 +13,7 @@ from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, run_attack
 from ansm_plugin.attacks.adaptive import adaptive_forwards, straight_through
 from ansm_plugin.attacks.features import FEATURE_ATTACK, feature_forward
-from ansm_plugin.augment import channel
+from ansm_plugin.data.augment import channel
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import LocalizerError
 

@@ -16,7 +16,6 @@ from ansm_plugin.attacks.engines import (
     ENGINE_ATTACKS,
     BinaryAsTwoClass,
     DenseLoss,
-    attackable,
     engine_attack,
 )
 from ansm_plugin.errors import ConfigError
@@ -75,22 +74,6 @@ def test_parameters_get_no_gradient_and_modes_come_back(victim: Victim) -> None:
     assert all(p.grad is None for p in model.parameters())
     assert [p.requires_grad for p in model[0].parameters()] == [False, True]
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
-
-
-def test_the_guard_restores_after_an_error() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
-    inside = []
-
-    def fail() -> None:
-        inside.extend([m.training for m in model.modules()])
-        inside.extend([p.requires_grad for p in model.parameters()])
-        raise ValueError("stop")
-
-    with pytest.raises(ValueError, match="stop"), attackable(model):
-        fail()
-    assert inside == 5 * [False]
-    assert all(m.training for m in model.modules())
-    assert all(p.requires_grad for p in model.parameters())
 
 
 def test_the_seed_decides_and_the_global_generator_stays(victim: Victim) -> None:

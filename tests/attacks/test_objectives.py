@@ -12,7 +12,7 @@ from torch import Tensor
 from ansm_plugin.attacks import OBJECTIVES, objective
 from ansm_plugin.attacks.objectives import f1, success, value
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation.metrics import f1_scores
+from ansm_plugin.metrics.masks import f1_scores
 
 Pixel = Callable[[float, float], float]
 Image = Callable[[list[float], list[float]], float]

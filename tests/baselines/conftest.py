@@ -10,7 +10,8 @@ from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attacks import attack_spec, linf_attack
 from ansm_plugin.baselines import Examples
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
 
 SPEC = LocalizerSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), taps=("stem",))
 

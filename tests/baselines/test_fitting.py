@@ -24,8 +24,10 @@ from ansm_plugin.baselines import (
 from ansm_plugin.baselines.base import Candidate, Fitting, best_of
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, TrainingError
-from ansm_plugin.evaluation import f1_scores
-from ansm_plugin.localizer import LocalizerSpec, fingerprint, mask_forward
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.metrics.masks import f1_scores
 
 Defended = DefendedLocalizer[Any]
 TUNED = [("finetune-norm", 40), ("finetune-all", 20)]
@@ -217,7 +219,7 @@ def test_progress_of_training_is_reported(defended: Defended, examples: Examples
         defended,
         examples,
         steps=2,
-        report=lambda name, step, steps, logs: told.append((name, step, steps)),
+        progress=lambda name, step, steps, logs: told.append((name, step, steps)),
     )
     assert told == [("hgd-small", 1, 2), ("hgd-small", 2, 2)]
 

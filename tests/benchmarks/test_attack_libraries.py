@@ -27,8 +27,10 @@ from ansm_plugin.attacks.ball import ball
 from ansm_plugin.attacks.engines import ENGINE_ATTACKS, BinaryAsTwoClass, DenseLoss, engine_attack
 from ansm_plugin.attacks.objectives import f1
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
-from ansm_plugin.data import DataConfig, load_crops
-from ansm_plugin.localizer import LocalizerSpec, describe, mask_forward
+from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.spec import LocalizerSpec
 
 STEPS = 10
 TOLERANCE = 0.02  # of F1

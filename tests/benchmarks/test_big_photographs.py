@@ -32,13 +32,14 @@ from torch import nn
 
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
 from ansm_plugin.cli import _keep_freed_memory
-from ansm_plugin.data import to_tensor
+from ansm_plugin.data.forgeries import ForgeryConfig, forge
+from ansm_plugin.data.photographs import packaged
+from ansm_plugin.data.pixels import Pixels, to_tensor
+from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.tiles import OVERLAP, TILE
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
-from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
-from ansm_plugin.forgeries import ForgeryConfig, Pixels, forge
-from ansm_plugin.localize import localize_image
-from ansm_plugin.photographs import packaged
-from ansm_plugin.tiles import OVERLAP, TILE
+from ansm_plugin.evaluation import EvaluationConfig, evaluate
+from ansm_plugin.photograph import localize_image
 
 CHANGED = 0.005  # share of pixels that seams may decide otherwise
 THROUGHPUT = 0.8  # of the whole photograph's, at least

@@ -23,7 +23,7 @@ from torch.nn import functional
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.backbones.reference import build_architecture, packaged_ansm
 from ansm_plugin.cli import _keep_freed_memory
-from ansm_plugin.weights import load_ansm
+from ansm_plugin.weights.ansm_file import load_ansm
 
 YARDSTICK = "smp:Unet?encoder_name=resnet34"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -27,10 +27,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
-from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
-from ansm_plugin.processes import ALONE, Processes, processes
+from ansm_plugin.evaluation import EvaluationConfig, evaluate
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.system.processes import ALONE, Processes, processes
 
 LIMIT = 1.25  # exponent of anything
 SPEC = LocalizerSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

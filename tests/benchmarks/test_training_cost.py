@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.attacked import AttackMixture, attack_batch
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
 from ansm_plugin.cli import _keep_freed_memory
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.recipes import ffa, mgr
 from ansm_plugin.recipes.stage import Pairs, Stage, Workplace
-from ansm_plugin.training import FitConfig, Shard, Step, StepOutput, fit, training_device
+from ansm_plugin.training.cache import AttackMixture, attack_batch
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, Step, StepOutput, fit, training_device
 
 Recipe = Literal["ffa", "mgr"]
 Parts = dict[str, Callable[[], object]]
@@ -188,7 +189,7 @@ def measure(recipe: Recipe, bed: Bed, rounds: int) -> Cost:
             config,
             folder=Path(folder),
             identity={},
-            report=lambda *_: taken["step"].append(now() - began),
+            progress=lambda *_: taken["step"].append(now() - began),
         )
     return Cost(**{name: median(times[1:]) for name, times in taken.items()})  # the first warms up
 

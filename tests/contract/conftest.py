@@ -15,7 +15,7 @@ import timm
 from torch import nn
 
 from ansm_plugin.backbones.reference import build_architecture
-from ansm_plugin.localizer import IMAGENET_MEAN
+from ansm_plugin.localizer.spec import IMAGENET_MEAN
 
 ARCHITECTURES = (
     "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "PAN", "DeepLabV3",

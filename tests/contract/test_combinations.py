@@ -14,9 +14,9 @@ from ansm_plugin import DefendedLocalizer, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.backbones.reference import build_architecture
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.losses import channelwise_kl
-from ansm_plugin.taps import taps
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.taps import taps
+from ansm_plugin.training.losses import channelwise_kl
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 Defended = DefendedLocalizer[nn.Module]

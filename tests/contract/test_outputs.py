@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin import LocalizerSpec, wrap_with_ansm
-from ansm_plugin.localizer import describe, mask_forward
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
 
 PLAIN = LocalizerSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

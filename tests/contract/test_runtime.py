@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ansm_plugin import LocalizerSpec, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.losses import channelwise_kl
-from ansm_plugin.taps import taps
+from ansm_plugin.localizer.taps import taps
+from ansm_plugin.training.losses import channelwise_kl
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 

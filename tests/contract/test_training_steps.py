@@ -13,11 +13,11 @@ from torch import nn
 
 from ansm_plugin import load_pretrained, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.localizer import fingerprint
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes import ffa, mgr
 from ansm_plugin.recipes.stage import Pairs, Stage, Workplace
-from ansm_plugin.training import FitConfig
-from ansm_plugin.weights import sha256_of
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.weights.tensors import sha256_of
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 FIT = FitConfig(steps=1, batch_size=2, warmup=0, averaging=0, learning_rate=1e-2)

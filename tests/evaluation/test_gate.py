@@ -10,10 +10,11 @@ import pytest
 from torch import nn
 
 from ansm_plugin.attack_score import FEATURES, AttackScore
-from ansm_plugin.bench import costs
 from ansm_plugin.cli import main
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Sample, evaluate
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
+from ansm_plugin.evaluation.rivals import costs
 
 Defended = DefendedLocalizer[nn.Module]
 
@@ -111,7 +112,7 @@ def test_a_gate_without_a_score_is_refused(
 ) -> None:
     """An ANSM that was not calibrated has nothing to judge by."""
     from ansm_plugin.ansm import ANSM
-    from ansm_plugin.weights import save_ansm
+    from ansm_plugin.weights.ansm_file import save_ansm
 
     weights = tmp_path / "plain.safetensors"
     save_ansm(ANSM("tiny"), weights)

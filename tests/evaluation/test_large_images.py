@@ -8,20 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import (
-    EvaluationConfig,
-    Row,
-    Sample,
-    attack_generator,
-    auc_scores,
-    evaluate,
-    image_quality,
-    metrics,
-)
-from ansm_plugin.evaluation.cells import Batch, noisy, shared_attacks
+from ansm_plugin.evaluation import EvaluationConfig, Row, evaluate
+from ansm_plugin.evaluation.images import Batch, noisy, shared_attacks
 from ansm_plugin.evaluation.plan import plan
-from ansm_plugin.localizer import mask_forward
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.metrics import image_quality
+from ansm_plugin.metrics import masks as metrics
+from ansm_plugin.metrics.masks import auc_scores
 
 Defended = DefendedLocalizer[nn.Module]
 EXACT = EvaluationConfig(attacks=("fgsm",), eps_255=(8,), white_box_attacks=("fgsm",), tile=192)

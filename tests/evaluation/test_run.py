@@ -10,18 +10,13 @@ import torch
 from torch import nn
 
 from ansm_plugin.attacks import attack_spec, linf_attack
+from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
-from ansm_plugin.evaluation import (
-    Evaluation,
-    EvaluationConfig,
-    Row,
-    Sample,
-    attack_generator,
-    evaluate,
-    f1_scores,
-)
-from ansm_plugin.localizer import mask_forward
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Row, evaluate
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.metrics.masks import f1_scores
 
 Defended = DefendedLocalizer[nn.Module]
 
@@ -187,7 +182,7 @@ def test_progress_is_reported_to_the_end(
         defended,
         [sample, sample],
         quick,
-        report=lambda name, done, total, logs: calls.append((name, done, total)),
+        progress=lambda name, done, total, logs: calls.append((name, done, total)),
     )
     assert calls == [("evaluate", done, 12) for done in range(1, 13)]
 

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.attacks.features import EncoderOnly
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Sample, evaluate
-from ansm_plugin.evaluation.cells import Batch, noisy
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
 from ansm_plugin.evaluation.channels import CHANNELS, channel
+from ansm_plugin.evaluation.images import Batch, noisy
 from ansm_plugin.evaluation.plan import plan
 from ansm_plugin.evaluation.results import THREATS
 from ansm_plugin.evaluation.scores import Scores, worst
-from ansm_plugin.localizer import mask_forward
+from ansm_plugin.localizer.call import mask_forward
 
 Defended = DefendedLocalizer[nn.Module]
 EVERY = tuple(THREATS)

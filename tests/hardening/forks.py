@@ -15,10 +15,12 @@ import torch
 import torch._dynamo  # what optimizers import first; a kill is to meet work, not an import
 import torchmetrics.functional  # noqa: F401
 
-from ansm_plugin import attacked, cli, samples
+from ansm_plugin import cli
 from ansm_plugin.backbones import smp_family  # noqa: F401 - imported before the forks
 from ansm_plugin.commands import attack, evaluate, train  # noqa: F401
+from ansm_plugin.data import samples
 from ansm_plugin.recipes import ffa, hardened, localizer, mgr, two_stage  # noqa: F401
+from ansm_plugin.training import cache as attacked
 
 
 def start(argv: list[str], log: str) -> int:

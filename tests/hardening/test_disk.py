@@ -16,12 +16,15 @@ import pytest
 import torch
 from torch import nn
 
-from ansm_plugin.anti_forensics import AttackPlan, write_attacked
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.errors import AnsmError, ConfigError, WeightsError
-from ansm_plugin.evaluation import Sample
-from ansm_plugin.files import LOCK, only_run_in, write_whole
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
-from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
+from ansm_plugin.evaluation.attack_set import AttackPlan, write_attacked
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.system.files import write_whole
+from ansm_plugin.system.lock import LOCK, only_run_in
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, StepOutput, fit
 
 CONFIG = FitConfig(steps=6, warmup=0, checkpoint_every=2, precision="fp32")
 CHECKPOINT = "toy.checkpoint.safetensors"

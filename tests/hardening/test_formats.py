@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from ansm_plugin import adapters, weights
-from ansm_plugin.adapters import apply_adapter
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.weights import load_ansm
+from ansm_plugin.weights import adapters, ansm_file
+from ansm_plugin.weights.adapters import apply_adapter
+from ansm_plugin.weights.ansm_file import load_ansm
 
 FIXTURES = Path(__file__).with_name("fixtures")
 THIN = Architecture(widths=(4, 6), encoder_blocks=(1, 1), decoder_blocks=(1,))
@@ -35,7 +35,7 @@ def localizer() -> nn.Module:
     return fill(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 1, 1)), 0)
 
 
-@pytest.mark.parametrize("version", range(1, weights.FORMAT_VERSION + 1))
+@pytest.mark.parametrize("version", range(1, ansm_file.FORMAT_VERSION + 1))
 def test_an_ansm_of_each_version_loads(version: int) -> None:
     found = load_ansm(FIXTURES / f"ansm-{version}.safetensors").state_dict()
     expected = fill(ANSM(THIN), 1).state_dict()

@@ -22,17 +22,19 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.bench import read_material
 from ansm_plugin.cli import main
-from ansm_plugin.convert import convert_checkpoint
-from ansm_plugin.data import read_image
+from ansm_plugin.data.pairs import read_pair_list
+from ansm_plugin.data.read import read_image
 from ansm_plugin.errors import ImageError, WeightsError
-from ansm_plugin.evaluation import Evaluation, print_table
-from ansm_plugin.evaluation.html import page
+from ansm_plugin.evaluation import Evaluation
+from ansm_plugin.evaluation.material import read_material
 from ansm_plugin.evaluation.results import Row
-from ansm_plugin.lists import read_pair_list
-from ansm_plugin.text import harmless, one_line
-from ansm_plugin.weights import load_ansm, load_localizer_weights, save_ansm
+from ansm_plugin.report.page import page
+from ansm_plugin.report.table import print_table
+from ansm_plugin.system.text import harmless, one_line
+from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
+from ansm_plugin.weights.convert import convert_checkpoint
+from ansm_plugin.weights.tensors import load_localizer_weights
 
 ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
@@ -344,7 +346,7 @@ def test_no_command_reaches_for_the_network_or_imports_more_than_was_typed(tmp_p
 
 def test_warnings_of_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
     from ansm_plugin import wrap_with_ansm
-    from ansm_plugin.weights import Provenance
+    from ansm_plugin.weights.ansm_file import Provenance
 
     thin = Architecture(widths=(4,), encoder_blocks=(1,), decoder_blocks=())
     known = Provenance(localizer={"class": NASTY[0], "sha256": NASTY[0]})

@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.files import LOCK, only_run_in
+from ansm_plugin.system.lock import LOCK, only_run_in
 
 ROOT = Path(__file__).parents[2]
 LONG = int(os.environ.get("ANSM_KILLS", "50"))

@@ -12,14 +12,15 @@ from torch import nn
 
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.commands.evaluate import REPORT, RESULT, write_report
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Sample
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig
 from ansm_plugin.evaluation.plan import plan
 from ansm_plugin.evaluation.results import summarise
 from ansm_plugin.evaluation.rows import make_rows
 from ansm_plugin.evaluation.scores import Scores
-from ansm_plugin.localizer import LocalizerSpec
-from ansm_plugin.pictures import MOST_PANELS, save_pictures
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.report.panels import MOST_PANELS, save_pictures
 
 IMAGES = 5000
 PAGE, NUMBERS = 4 * 2**20, 2**20  # bytes allowed

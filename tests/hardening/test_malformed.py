@@ -34,22 +34,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ansm_plugin.adapters import apply_adapter, save_adapter
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attack_score import FEATURES, AttackScore
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.cli import main
-from ansm_plugin.convert import convert_checkpoint
-from ansm_plugin.data import find_pairs, read_image, read_mask
+from ansm_plugin.data.pairs import find_pairs, read_pair_list
+from ansm_plugin.data.read import read_image, read_mask
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, WeightsError
-from ansm_plugin.lists import read_pair_list
-from ansm_plugin.localizer import fingerprint
-from ansm_plugin.pretrained import load_pretrained
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes.config import from_table, load_config, save_config
-from ansm_plugin.registry import recipe_module, recipe_names
-from ansm_plugin.score_file import load_score
-from ansm_plugin.weights import load_ansm, load_localizer_weights, save_ansm
+from ansm_plugin.recipes.registry import recipe_module, recipe_names
+from ansm_plugin.weights.adapters import apply_adapter, save_adapter
+from ansm_plugin.weights.ansm_file import load_ansm, load_score, save_ansm
+from ansm_plugin.weights.convert import convert_checkpoint
+from ansm_plugin.weights.folder import load_pretrained
+from ansm_plugin.weights.tensors import load_localizer_weights
 
 SHORT, LONG = 40, int(os.environ.get("ANSM_CASES", "1000"))
 MEMORY = 8 * 2**30  # bytes that a process of the long run may add to its address space

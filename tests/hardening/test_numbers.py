@@ -13,16 +13,20 @@ from torch import Tensor, nn
 from ansm_plugin import wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.data import read_mask
+from ansm_plugin.data.read import read_mask
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, TrainingError, WeightsError
-from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
-from ansm_plugin.localize import localize_image
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
-from ansm_plugin.losses import dual_mask, mask_loss
+from ansm_plugin.evaluation import EvaluationConfig, evaluate
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.photograph import localize_image
 from ansm_plugin.recipes.config import from_table
-from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
-from ansm_plugin.weights import load_ansm, load_localizer_weights, save_ansm, write_tensors
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.losses import dual_mask, mask_loss
+from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
+from ansm_plugin.weights.tensors import load_localizer_weights, write_tensors
 
 THIN = Architecture(widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 SPEC = LocalizerSpec(mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
-from ansm_plugin.localizer import LocalizerSpec, mask_forward
-from ansm_plugin.losses import mask_loss
-from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
+from ansm_plugin.evaluation import EvaluationConfig, evaluate
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.losses import mask_loss
 
 IMAGES, STEPS = 2000, 5000
 ALLOWED = {  # MiB per thousand; allocators keep some
@@ -59,7 +62,7 @@ def train(steps: int, folder: Path, look: Callable[[int], None]) -> None:
 
     config = FitConfig(steps=steps, checkpoint_every=max(1, steps // 20), precision="fp32")
     fit("soak", defended.ansm, step, config, folder=folder, identity={},
-        report=lambda name, done, total, logs: look(done) if done % 10 == 0 else None)  # fmt: skip
+        progress=lambda name, k, steps, logs: look(k) if k % 10 == 0 else None)  # fmt: skip
 
 
 def measure(images: int, look: Callable[[int], None]) -> None:
@@ -74,7 +77,7 @@ def measure(images: int, look: Callable[[int], None]) -> None:
         threats=("T0", "T1"), attacks=("pgd",), eps_255=(4,), steps=2, white_box_steps=0
     )
     evaluate(made(), samples, config,
-             report=lambda name, done, parts, logs: look(images * done // parts))  # fmt: skip
+             progress=lambda name, done, parts, logs: look(images * done // parts))  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:.*untrained")

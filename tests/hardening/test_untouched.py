@@ -15,17 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin import unwrap, wrap_with_ansm
-from ansm_plugin.adapters import apply_adapter, save_adapter
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.anti_forensics import AttackPlan, write_attacked
 from ansm_plugin.backbones.timm_family import build as build_timm
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import EvaluationConfig, Sample, evaluate
+from ansm_plugin.evaluation import EvaluationConfig, evaluate
+from ansm_plugin.evaluation.attack_set import AttackPlan, write_attacked
 from ansm_plugin.export import PixelsToProbability, export_onnx
-from ansm_plugin.localizer import mask_forward
-from ansm_plugin.losses import mask_loss
+from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
-from ansm_plugin.training import FitConfig, Shard, StepOutput, fit
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.losses import mask_loss
+from ansm_plugin.weights.adapters import apply_adapter, save_adapter
 
 THIN = Architecture(widths=(4, 4), encoder_blocks=(1, 1), decoder_blocks=(1,))
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ansm_plugin import attacked
-from ansm_plugin.attacked import AttackMixture
-from ansm_plugin.data import DataConfig
-from ansm_plugin.forgeries import ForgeryConfig
+from ansm_plugin.data.crops import DataConfig
+from ansm_plugin.data.forgeries import ForgeryConfig
+from ansm_plugin.training import cache as attacked
+from ansm_plugin.training.cache import AttackMixture
 
 MODULE = "localizer_of_a_user"
 LOCALIZER = f"{MODULE}:build"

@@ -12,13 +12,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ansm_plugin.backbones.reference import build_localizer
-from ansm_plugin.data import DataConfig, load_crops
-from ansm_plugin.errors import ConfigError, LocalizerError
-from ansm_plugin.localizer import describe, fingerprint, mask_forward
+from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.errors import ConfigError, LocalizerError, TrainingInterrupted
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes import distillation, localizer
 from ansm_plugin.recipes.distillation import Lesson
 from ansm_plugin.recipes.localizer import LocalizerRecipe
-from ansm_plugin.training import FitConfig, TrainingInterrupted, seeded
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.randomness import seeded
 
 STUDENT = "localizer_of_a_user:build"
 TEACHER = "teacher_of_a_user:build"

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ansm_plugin import apply_adapter
-from ansm_plugin.adapters import is_adapter, save_adapter
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.commands.info import describe_file
@@ -28,14 +27,17 @@ from ansm_plugin.errors import (
     TrainingInterrupted,
     WeightsError,
 )
-from ansm_plugin.localizer import fingerprint
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes import hardened
 from ansm_plugin.recipes.hardened import Hardened, HardenedRecipe, draw_search
 from ansm_plugin.recipes.overfitting import Checks, Watch, hold_out
 from ansm_plugin.recipes.stage import Pairs
 from ansm_plugin.recipes.tuning import merged, tunable_copy, tuned_parameters
-from ansm_plugin.training import FitConfig, step_index
-from ansm_plugin.weights import load_ansm, read_metadata, save_ansm, sha256_of, write_tensors
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import step_index
+from ansm_plugin.weights.adapters import is_adapter, save_adapter
+from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
+from ansm_plugin.weights.tensors import read_metadata, sha256_of, write_tensors
 
 LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(

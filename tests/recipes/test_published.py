@@ -13,7 +13,7 @@ import torch
 
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER
 from ansm_plugin.commands.models import load_defended
-from ansm_plugin.weights import read_metadata
+from ansm_plugin.weights.tensors import read_metadata
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 WEIGHTS = RECIPES / "weights"

@@ -19,18 +19,21 @@ from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
 from ansm_plugin.backbones.reference import build_architecture, build_localizer
-from ansm_plugin.data import DataConfig
+from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted, WeightsError
-from ansm_plugin.localizer import describe, fingerprint
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes import ffa, localizer, mgr, two_stage
 from ansm_plugin.recipes.ffa import Ffa, FfaRecipe
 from ansm_plugin.recipes.localizer import LocalizerRecipe
 from ansm_plugin.recipes.mgr import Mgr, MgrRecipe
 from ansm_plugin.recipes.stage import prepare
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
-from ansm_plugin.training import FitConfig, seeded
-from ansm_plugin.weights import load_ansm, read_metadata, save_ansm, sha256_of, write_tensors
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.randomness import seeded
+from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
+from ansm_plugin.weights.tensors import read_metadata, sha256_of, write_tensors
 
 LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(

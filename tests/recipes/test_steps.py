@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer import describe, mask_forward
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.taps import taps
 from ansm_plugin.recipes.ffa import Features
 from ansm_plugin.recipes.localizer import make_residual
 from ansm_plugin.recipes.mgr import Mgr, branch_masks, clean_masks
 from ansm_plugin.recipes.stage import Pairs
-from ansm_plugin.taps import taps
 
 
 class Twice(nn.Module):

@@ -15,14 +15,15 @@ from torch import nn
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.defended import wrap_with_ansm
-from ansm_plugin.localizer import fingerprint
+from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes import two_stage
 from ansm_plugin.recipes.ffa import Ffa
 from ansm_plugin.recipes.mgr import Mgr
 from ansm_plugin.recipes.stage import prepare
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
-from ansm_plugin.training import FitConfig, Shard, StepOutput
-from ansm_plugin.weights import read_metadata, write_tensors
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.loop import Shard, StepOutput
+from ansm_plugin.weights.tensors import read_metadata, write_tensors
 
 LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(steps=4, batch_size=4, warmup=0, precision="fp32", checkpoint_every=100)

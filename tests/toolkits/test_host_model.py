@@ -16,7 +16,8 @@ from ansm_plugin.attacks import attack_spec
 from ansm_plugin.errors import LocalizerError, WeightsError
 from ansm_plugin.toolkits.host_model import DefendedHostModel, TrainingAttack, attack_batch, defend
 from ansm_plugin.toolkits.imdlbenco import SPEC
-from ansm_plugin.weights import Provenance, identify, save_ansm, write_tensors
+from ansm_plugin.weights.ansm_file import Provenance, identify, save_ansm
+from ansm_plugin.weights.tensors import write_tensors
 
 Batch = dict[str, Any]
 

@@ -15,9 +15,9 @@ import torch
 from host_models import HostModel, trained
 
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.toolkits import host_attacks, imdlbenco
-from ansm_plugin.toolkits.host_attacks import attack_plan, evaluate_host
+from ansm_plugin.toolkits import imdlbenco, robustness
 from ansm_plugin.toolkits.host_model import DefendedHostModel, defend
+from ansm_plugin.toolkits.robustness import attack_plan, evaluate_host
 
 Registry = types.ModuleType
 Batch = dict[str, Any]
@@ -219,7 +219,7 @@ def test_a_bare_model_is_attacked_alone(batch: Batch) -> None:
     plan = attack_plan(["pgd"], [4.0], 2, is_defended=False)
     rows = evaluate_host(HostModel().eval(), lambda: iter([batch]), plan, seed=0)
     assert [(r["threat"], r["defence"]) for r in rows] == [("T0", "none"), ("T1", "none")]
-    assert host_attacks.SPEC.mask_key == "pred_mask"
+    assert robustness.SPEC.mask_key == "pred_mask"
 
 
 @pytest.mark.usefixtures("benco")
@@ -227,7 +227,7 @@ def test_the_white_box_attack_goes_through_the_ansm(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     through = []
-    monkeypatch.setattr(host_attacks, "attack_batch", lambda m, b, *_, **__: through.append(m) or b)
+    monkeypatch.setattr(robustness, "attack_batch", lambda m, b, *_, **__: through.append(m) or b)
     pair = trained(defend(HostModel(), imdlbenco.SPEC)).eval()
     plan = attack_plan(["pgd"], [4.0], 2, is_defended=True)
     evaluate_host(pair, lambda: iter([batch]), plan, seed=0)

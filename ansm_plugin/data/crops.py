@@ -1,0 +1,98 @@
+"""Crops of one size for training, cut from pairs or forged from photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig, synthesize
+from ansm_plugin.data.pairs import Pair, find_pairs, list_images, read_pair
+from ansm_plugin.data.photographs import halved, packaged, procedural
+from ansm_plugin.data.read import read_image
+from ansm_plugin.errors import ConfigError, ImageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where crops come from.
+
+    Attributes:
+        images: folder of images; with `masks`, forged images; alone, photographs that synthetic
+            forgeries are made of. None: built-in photographs, of `split`.
+        masks: folder of masks with the same stems (`_gt` and `_mask` endings count as the same).
+        pattern: only images whose file name matches, such as "train_*".
+        count: number of crops.
+        split: of the built-in photographs: "train" (with procedural scenes) or "test".
+        seed: decides the crops.
+        forgeries: size of the crops, and what synthetic forgeries look like.
+    """
+
+    images: Path | None = None
+    masks: Path | None = None
+    pattern: str = "*"
+    count: int = 16384
+    split: str = "train"
+    seed: int = 0
+    forgeries: ForgeryConfig = field(default_factory=ForgeryConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where fields contradict each other."""
+        if self.masks is not None and self.images is None:
+            raise ConfigError("masks were given without images; name the folder of both.")
+        if self.count < 1:
+            raise ConfigError(f"count is {self.count}; it must be 1 or more.")
+        if self.split not in ("train", "test"):
+            raise ConfigError(f"split is {self.split!r}; allowed: train, test.")
+
+
+def load_crops(config: DataConfig) -> Forgeries:
+    """Return `config.count` crops with masks, decided by the config alone."""
+    if config.images is not None and config.masks is not None:
+        pairs = find_pairs(config.images, config.masks, config.pattern)
+        return _crop_pairs(pairs, config)
+    if config.images is not None:
+        photographs = [read_image(p) for p in list_images(config.images, config.pattern)]
+    elif config.split == "train":
+        own = packaged("train")
+        # Half-size copies: the same few photographs seen from farther away.
+        photographs = [*own, *map(halved, own), *procedural(120, seed=config.seed)]
+    else:
+        photographs = packaged("test")
+    return synthesize(photographs, config.count, config.forgeries, seed=config.seed)
+
+
+def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
+    """Cut `count` crops; each photograph is read once and gives an equal number."""
+    size = config.forgeries.size
+    shares = np.bincount(np.arange(config.count) % len(pairs), minlength=len(pairs))
+    images, masks = [], []
+    for index, (pair, share) in enumerate(zip(pairs, shares, strict=True)):
+        if share == 0:
+            continue
+        image, mask = read_pair(pair)
+        if min(mask.shape) < size:
+            raise ImageError(
+                f"{pair.image} is {mask.shape[1]}x{mask.shape[0]}; crops of {size} need more. "
+                "Lower the crop size."
+            )
+        rng = np.random.default_rng((config.seed, index))
+        for _ in range(share):
+            top, left = _corner(mask, size, rng)
+            images.append(image[top : top + size, left : left + size].transpose(2, 0, 1))
+            masks.append(mask[None, top : top + size, left : left + size])
+    return Forgeries(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)))
+
+
+def _corner(mask: NDArray[np.uint8], size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw a crop corner; where the mask is not empty, up to ten times to meet forged pixels."""
+    for _ in range(10):
+        top = int(rng.integers(mask.shape[0] - size + 1))
+        left = int(rng.integers(mask.shape[1] - size + 1))
+        if mask[top : top + size, left : left + size].any():
+            break
+    return top, left

@@ -1,0 +1,135 @@
+"""Calibration of the attack score: unattacked and attacked versions of crops, and what fits them.
+
+Unattacked are originals and what happens to every image on its way; attacked are those of an
+attacker who knows the localizer (T1), at radii from 2 to 8 grey levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.attack_score import AttackScore, features, fit_score
+from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.data.forgeries import Forgeries
+from ansm_plugin.defended import DefendedLocalizer
+from ansm_plugin.evaluation.channels import channel
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.system.progress import Progress, silent
+
+HARMLESS = ("none", "jpeg-90", "jpeg-75", "resize-75", "noise", "social")
+_NOISE = 2 / 255  # standard deviation: a camera's at a high sensitivity
+_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What the score is fitted on.
+
+    Attributes:
+        harmless: names in `HARMLESS`.
+        attacks: names in `attacks.ATTACKS`, through the bare localizer.
+        eps_255: radii in grey levels; each image of each attack draws one.
+        steps: of each attack.
+        seed: decides noise, radii and random starts.
+    """
+
+    harmless: tuple[str, ...] = HARMLESS
+    attacks: tuple[str, ...] = ("pgd", "mifgsm", "cospgd", "margin", "hide")
+    eps_255: tuple[float, ...] = (2, 3, 4, 6, 8)
+    steps: int = 10
+    seed: int = 0
+
+
+def harmless(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return images as something without intent leaves them, rounded to 8 bit.
+
+    "none" is the original, "noise" Gaussian noise of 2 grey levels, "social" what a social network
+    does (smaller by a quarter and back, JPEG 80); other names are channels of T5.
+
+    Shape: `(B, 3, H, W)` in [0, 1] -> the same.
+    """
+    if name == "none":
+        return images
+    if name == "noise":
+        drawn = torch.randn(images.shape, generator=generator).to(images.device)
+        return (images + _NOISE * drawn).clamp(0, 1).mul(255).round().div(255)
+    steps = ("resize-75", "jpeg-80") if name == "social" else (name,)
+    for step in steps:
+        images = channel(step)(images, images[:, :1]).images
+    return images
+
+
+def calibrate(
+    defended: DefendedLocalizer[Any],
+    crops: Forgeries,
+    config: Calibration | None = None,
+    *,
+    progress: Progress = silent,
+) -> AttackScore:
+    """Fit the attack score of a defended localizer.
+
+    Args:
+        defended: trained; its own score, if it has one, plays no part.
+        crops: forged and authentic ones that the figures will not be measured on.
+        config: what is done to them.
+        progress: called with name, finished groups, all groups and no logs.
+
+    Raises:
+        AnsmError: the localizer fails, or there are no crops.
+    """
+    config = config or Calibration()
+    images, masks = crops.images.float().div(255), crops.masks.float()
+    groups: dict[str, Callable[[], Tensor]] = {
+        **{n: lambda n=n: _processed(n, images, config) for n in config.harmless},  # type: ignore[misc]
+        **{n: lambda n=n: _attacked(defended, n, images, masks, config) for n in config.attacks},  # type: ignore[misc]
+    }
+    found: dict[str, Tensor] = {}
+    for index, (name, make) in enumerate(groups.items()):
+        progress("calibrate", index, len(groups), {})
+        found[name] = observe(defended, make())
+    progress("calibrate", len(groups), len(groups), {})
+    return fit_score([found[n] for n in config.harmless], [found[n] for n in config.attacks])
+
+
+def observe(defended: DefendedLocalizer[Any], pixels: Tensor) -> Tensor:
+    """Return the features of images in batches, without a gradient.
+
+    Shape: `(B, 3, H, W)` in [0, 1] -> `(B, F)`.
+    """
+    with torch.no_grad():
+        parts = [
+            features(*defended.examine(defended.spec.normalise(part))) for part in _batches(pixels)
+        ]
+    return torch.cat(parts).cpu()
+
+
+def _processed(name: str, images: Tensor, config: Calibration) -> Tensor:
+    return harmless(name, images, attack_generator(config.seed, f"score {name}", 0, 0))
+
+
+def _attacked(
+    defended: DefendedLocalizer[Any],
+    name: str,
+    images: Tensor,
+    masks: Tensor,
+    config: Calibration,
+) -> Tensor:
+    bare = mask_forward(defended.localizer, defended.spec)
+    spec = attack_spec(name, steps=config.steps)
+    generator = attack_generator(config.seed, f"score {name}", 0, 0)
+    radii = torch.tensor(config.eps_255)
+    done = []
+    for part, truth in zip(_batches(images), _batches(masks), strict=True):
+        drawn = radii[torch.randint(len(radii), (len(part),), generator=generator)] / 255
+        done.append(run_attack(bare, part, truth, drawn, spec, generator=generator))
+    return torch.cat(done)
+
+
+def _batches(images: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(images, _BATCH)

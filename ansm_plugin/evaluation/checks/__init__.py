@@ -1,0 +1,1 @@
+"""Reasons to distrust an evaluation."""

@@ -1,0 +1,96 @@
+"""Reasons to distrust an evaluation, found in its own rows.
+
+The honesty checks that broken defences would have failed (Carlini et al., arXiv 1902.06705).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+
+from ansm_plugin.attacks import ATTACKS
+from ansm_plugin.evaluation.results import Row, clean_row, row_pairs, strongest_white_box
+from ansm_plugin.metrics.defence import MIN_DAMAGE
+
+_SLACK = 0.02  # differences of F1 below this are noise of the random start
+_LEAK = 0.05  # above what the strong pairs of recipes/PROOF.md show (0.00), below those that leak
+UNTRAINED = (
+    "the ANSM is untrained: it adds nothing, so defended and bare are the same. Train one with "
+    "`ansm train two-stage`, or pass its weights."
+)
+
+
+def find_alarms(rows: tuple[Row, ...], *, is_untrained: bool) -> tuple[str, ...]:
+    """Return what is wrong or suspicious, in plain words; empty where nothing is."""
+    untrained = (UNTRAINED,) if is_untrained else ()
+    found = (_idle_attacks, _rising_f1, _weak_white_box, _leaked_masks)
+    return (*untrained, *(alarm for find in found for alarm in find(rows)))
+
+
+def _idle_attacks(rows: tuple[Row, ...]) -> Iterator[str]:
+    clean = clean_row(rows, "none").f1
+    for bare, _ in row_pairs(rows):
+        if clean - bare.f1 < MIN_DAMAGE:
+            yield (
+                f"{bare.key} does nothing: the bare localizer scores F1 {bare.f1:.3f} attacked and "
+                f"{clean:.3f} on original images. Check that gradients reach the image, and raise "
+                "eps or steps."
+            )
+
+
+def _rising_f1(rows: tuple[Row, ...]) -> Iterator[str]:
+    """A larger ball holds the smaller one: an attack that then does less searched it badly."""
+    attacked = [row for row in rows if _is_direct(row)]
+    attacked.sort(key=lambda row: (row.threat, row.attack, row.eps_255))
+    for _, group in groupby(attacked, key=lambda row: (row.threat, row.attack)):
+        for smaller, larger in pairwise(group):
+            if larger.f1 > smaller.f1 + _SLACK:
+                yield (
+                    f"F1 does not fall with eps: {smaller.threat} {smaller.key} leaves "
+                    f"{smaller.f1:.3f}, {larger.key} leaves {larger.f1:.3f}. Raise steps."
+                )
+
+
+def _is_direct(row: Row) -> bool:
+    """Return whether the scored model is the one that was attacked."""
+    return (row.threat, row.defence) in {("T1", "none"), ("T4", "ansm")}
+
+
+def _weak_white_box(rows: tuple[Row, ...]) -> Iterator[str]:
+    """Who knows the module can do no worse than who does not; else its gradients mislead."""
+    for strongest_white in strongest_white_box(rows):
+        eps = strongest_white.eps_255
+        others = [r for r in rows if r.defence == "ansm" and r.eps_255 == eps and _is_blinder(r)]
+        strongest = min(others, key=lambda row: row.f1, default=strongest_white)
+        if strongest_white.f1 > strongest.f1 + _SLACK:
+            yield (
+                f"the white-box attack {strongest_white.key} leaves F1 {strongest_white.f1:.3f}, "
+                f"more than the {strongest.f1:.3f} that {strongest.threat} {strongest.key} leaves "
+                "without knowing the module: gradients through the module mislead, so its "
+                "white-box figure is no lower bound. Raise white_box_steps."
+            )
+
+
+def _is_blinder(row: Row) -> bool:
+    """Return whether the attacker knew less than the module; a channel is no attacker."""
+    return row.threat in {"T0", "T1", "T2", "T3", "T6"} and row.attack != "none"
+
+
+def _leaked_masks(rows: tuple[Row, ...]) -> Iterator[str]:
+    """Noise made with the true mask can carry it: then a module reads the mask from the noise."""
+    original = clean_row(rows, "ansm").f1
+    carriers = [row for row in rows if row.defence == "ansm" and _knows_mask(row)]
+    best = max(carriers, key=lambda row: row.f1, default=None)
+    if best is not None and best.f1 > original + _LEAK:
+        yield (
+            f"attacked images localize better than original ones behind the module: F1 "
+            f"{best.f1:.3f} under {best.threat} {best.key}, {original:.3f} without attack. The "
+            "attack knows the true mask, so its noise can give the mask away: recovery is too "
+            "high. Measure with `--attacks hide`, which knows no mask."
+        )
+
+
+def _knows_mask(row: Row) -> bool:
+    """Return whether the noise was made with the true mask; noise on features (T3) is not."""
+    spec = ATTACKS.get(row.attack)
+    return row.threat in {"T1", "T2"} and (spec is None or spec.objective != "hide")

@@ -1,0 +1,116 @@
+"""What is attacked in an evaluation, and how hard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ansm_plugin.attacks import attack_spec
+from ansm_plugin.data.tiles import TILE, Tiling
+from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.evaluation.channels import channel
+from ansm_plugin.evaluation.results import THREATS, Threat
+
+WARM_START = "warm-start"
+EXPECTATION = "eot"
+ADAPTIVE = ("straight-through", "unsaturated", "bypass", WARM_START, EXPECTATION)
+ENCODER = "encoder"  # the surrogate that is the localizer's own encoder, without its decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is attacked, and how hard.
+
+    Attributes:
+        threats: which of T0 to T6 are run; T0, the originals, always is.
+        attacks: names in `attacks.ATTACKS`, through the bare localizer (T1).
+        eps_255: their radii in grey levels.
+        steps: their gradient steps.
+        unseen: attacks of T2, "name@radius", of other kind or radius than training had.
+        transfer: attacks of T3, "name@radius", through each surrogate; through the encoder, the
+            feature attack at their radii.
+        white_box_attacks: attacks through the defended localizer (T4): the first at every radius,
+            the others at the largest.
+        white_box_steps: their steps; 0 leaves T4 out.
+        white_box_eps_255: their radii in grey levels.
+        adaptive: ways to help the first of them, at the largest radius: names of views of
+            `attacks.adaptive`; "warm-start", which begins at the T1 example; "eot", which expects
+            JPEG, resize, blur or noise on the way.
+        channels: names in `channels.CHANNELS` that images pass after the attack (T5): those of the
+            first attack at its largest radius, and originals.
+        queries: of the search that sees scores alone (T6), at the largest white-box radius.
+        precision: "bf16" runs scoring under autocast.
+        attack_precision: "bf16" runs attacks under autocast, which is enough for the sign of a
+            gradient.
+        tile: longest side in pixels of what is attacked and scored at once; larger images are cut
+            into overlapping tiles.
+        seed: decides random starts and bootstrap.
+    """
+
+    threats: tuple[Threat, ...] = ("T0", "T1", "T4")
+    attacks: tuple[str, ...] = ("pgd", "mifgsm", "cospgd")
+    eps_255: tuple[float, ...] = (2, 4, 8)
+    steps: int = 10
+    unseen: tuple[str, ...] = ("fgsm@8", "apgd-margin@8", "pgd-l2@8", "region@8", "pgd@16")
+    transfer: tuple[str, ...] = ("pgd@8", "mifgsm@8")
+    white_box_attacks: tuple[str, ...] = ("pgd",)
+    white_box_steps: int = 20
+    white_box_eps_255: tuple[float, ...] = (8,)
+    adaptive: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ("jpeg-90", "resize-75", "webp-80", "crop-90")
+    queries: int = 1000
+    precision: Literal["fp32", "bf16"] = "fp32"
+    attack_precision: Literal["fp32", "bf16"] = "fp32"
+    tile: int = TILE
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for unknown names and numbers out of range."""
+        Tiling(self.tile)
+        for name in (*self.attacks, *self.white_box_attacks):
+            attack_spec(name)
+        for name in (*self.unseen, *self.transfer):
+            parse_attack(name)
+        for name in self.channels:
+            channel(name)
+        for way in self.adaptive:
+            if way not in ADAPTIVE:
+                raise ConfigError(unknown_name("adaptive attack", way, ADAPTIVE))
+        for threat in self.threats:
+            if threat not in THREATS:
+                raise ConfigError(unknown_name("threat", threat, THREATS))
+        if self.steps < 1 or self.white_box_steps < 0 or self.queries < 1:
+            raise ConfigError(
+                f"steps is {self.steps}, queries {self.queries} and white_box_steps "
+                f"{self.white_box_steps}; allowed: at least 1, 1 and 0 (0 leaves the white-box "
+                "attack out)."
+            )
+        for field in ("eps_255", "white_box_eps_255"):
+            radii = getattr(self, field)
+            if not radii or not all(0 < eps <= 255 for eps in radii):
+                raise ConfigError(
+                    f"{field} is {radii}; allowed: one radius or more, each above 0 and at most "
+                    "255 grey levels."
+                )
+        for field in ("precision", "attack_precision"):
+            if getattr(self, field) not in ("fp32", "bf16"):
+                raise ConfigError(f"{field} is {getattr(self, field)!r}; allowed: fp32, bf16.")
+
+
+def parse_attack(text: str) -> tuple[str, float]:
+    """Return name and radius in grey levels of "pgd@8".
+
+    Raises:
+        ConfigError: no such attack, or a radius out of (0, 255].
+    """
+    name, _, radius = text.partition("@")
+    attack_spec(name)
+    try:
+        eps = float(radius)
+    except ValueError:
+        eps = -1.0
+    if not 0 < eps <= 255:
+        raise ConfigError(
+            f"{text!r} has no radius above 0 and at most 255 grey levels; write pgd@8."
+        )
+    return name, eps

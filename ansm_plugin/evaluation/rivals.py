@@ -1,0 +1,146 @@
+"""What stands beside the defended localizer in an evaluation: baselines, costs, surrogates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.attacks.features import EncoderOnly
+from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.baselines import CHEAP, Baseline, Examples, fit_baseline, require_baseline
+from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.tiles import Tiling
+from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
+from ansm_plugin.evaluation import EvaluationConfig
+from ansm_plugin.evaluation.config import ENCODER
+from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.system.progress import Progress, silent
+
+
+def baseline_names(text: Sequence[str]) -> tuple[str, ...]:
+    """Return names of baselines; "cheap" stands for all that need no training, "none" for none.
+
+    Raises:
+        ConfigError: an unknown baseline.
+    """
+    if tuple(text) == ("none",):
+        return ()
+    names = [part for name in text for part in (CHEAP if name == "cheap" else (name,))]
+    return tuple(dict.fromkeys(require_baseline(name) for name in names))
+
+
+def fit_baselines(
+    names: Sequence[str],
+    defended: DefendedLocalizer[Any],
+    validation: Sequence[Sample],
+    config: EvaluationConfig,
+    *,
+    steps: int = 300,
+    progress: Progress = silent,
+) -> dict[str, Baseline]:
+    """Tune each baseline on validation images; return them by printable label.
+
+    The images are attacked with the first attack of the config at its middle radius.
+
+    Raises:
+        AnsmError: no validation image is forged, or a baseline cannot be fitted.
+    """
+    if not names:
+        return {}
+    bare = mask_forward(defended.localizer, defended.spec, precision=config.attack_precision)
+    examples = _examples(bare, validation, config)
+    found: dict[str, Baseline] = {}
+    for index, name in enumerate(names):
+        progress("fit baselines", index, len(names), {})
+        generator = attack_generator(config.seed, f"baseline {name}", 0, 0)
+        baseline = fit_baseline(
+            name, defended, examples, generator=generator, steps=steps, precision=config.precision
+        )
+        found[baseline.label] = baseline
+    progress("fit baselines", len(names), len(names), {})
+    return found
+
+
+def costs(
+    defended: DefendedLocalizer[Any], baselines: dict[str, Baseline], size: tuple[int, int]
+) -> dict[str, Cost]:
+    """Measure what ANSM and baselines add to the localizer, at `size` (height, width)."""
+    bare = mask_forward(defended.localizer, defended.spec)
+    module = sum(p.numel() for p in defended.ansm.parameters())
+    # The gate runs the localizer twice more, which is no part of the ANSM.
+    whole = mask_forward(defended, defended.spec) if defended.gate else defended.ansm
+    found = {
+        "ansm": measure_cost(
+            whole, bare, size=size, parameters=module, includes_localizer=defended.gate
+        )
+    }
+    return found | {
+        label: baseline_cost(baseline, bare, size=size) for label, baseline in baselines.items()
+    }
+
+
+def surrogates(
+    names: Sequence[str], precision: str, defended: DefendedLocalizer[Any]
+) -> dict[str, Forward]:
+    """Return what attackers of T3 have instead of the bare localizer.
+
+    Another localizer by its name (which may be the same architecture with weights of another
+    seed), "NAME+ANSM.safetensors" for a defended one, "encoder" for the own encoder alone.
+
+    Raises:
+        AnsmError: a name or a file cannot be used.
+    """
+    found: dict[str, Forward] = {}
+    for name in names:
+        if name == ENCODER:
+            found[name] = EncoderOnly(defended.localizer, defended.spec)
+            continue
+        localizer, plus, weights = name.partition("+")
+        model = build_localizer(localizer)
+        wrapped = wrap_with_ansm(model, weights if plus else None)
+        target = wrapped if plus else wrapped.localizer
+        found[_short(name)] = mask_forward(target, wrapped.spec, precision=precision)
+    return found
+
+
+def _short(name: str) -> str:
+    """Return a name without folders: a result must not tell where files lay."""
+    return re.sub(r"[^@+]*/", "", name)
+
+
+def _examples(forward: Forward, validation: Sequence[Sample], config: EvaluationConfig) -> Examples:
+    """Return attacked validation images, cut to the size that all of them have, a tile at most."""
+    cut = [_tile(sample, Tiling(config.tile)) for sample in validation]
+    height, width = (min(int(s.images.shape[d]) for s in cut) for d in (-2, -1))
+    images, masks = (
+        torch.cat([part[..., :height, :width] for part in parts])
+        for parts in zip(*(sample[:2] for sample in cut), strict=True)
+    )
+    return Examples(images, masks, _attacked(forward, images, masks, config))
+
+
+def _tile(sample: Sample, tiling: Tiling) -> Sample:
+    rows, columns = tiling.fullest(sample.masks)
+    images, masks, names = sample
+    return Sample(images[..., rows, columns].clone(), masks[..., rows, columns].clone(), names)
+
+
+def _attacked(forward: Forward, images: Tensor, masks: Tensor, config: EvaluationConfig) -> Tensor:
+    radii = sorted(config.eps_255)
+    eps = radii[len(radii) // 2]
+    spec = attack_spec(config.attacks[0], steps=config.steps)
+    generator = attack_generator(config.seed, "validation", eps, 0)
+    # 16 crops, fewer of larger images: memory stays about that of one tile.
+    count = min(16, max(1, config.tile**2 // images[0, 0].numel()))
+    parts = [
+        run_attack(forward, i, m, eps / 255, spec, generator=generator)
+        for i, m in zip(torch.split(images, count), torch.split(masks, count), strict=True)
+    ]
+    return torch.cat(parts)

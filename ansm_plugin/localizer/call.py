@@ -1,0 +1,94 @@
+"""How to call a localizer on pixels of any size.
+
+Shape suffixes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ansm_plugin.errors import ImageError, LocalizerError
+from ansm_plugin.localizer.output import crop_output
+from ansm_plugin.localizer.spec import LocalizerSpec
+
+
+def call_padded(
+    localizer: Callable[[Tensor], Any], inputs: Tensor, stride: int, smallest: int = 1
+) -> Any:
+    """Call `localizer` on inputs of any size: pad where it needs that, crop every spatial output.
+
+    Reflects at the right and bottom edge, replicates where the image is too small to reflect.
+    """
+    padded = _padded(inputs, stride, smallest)
+    if padded is inputs:
+        return localizer(inputs)
+    height, width = inputs.shape[-2:]
+    return crop_output(localizer(padded), padded.shape[-2:], (height, width))
+
+
+def mask_forward(
+    localizer: nn.Module, spec: LocalizerSpec, *, precision: str = "fp32"
+) -> Callable[[Tensor], Tensor]:
+    """Return pixels `(B, 3, H, W)` in [0, 1] -> tamper logits `(B, 1, H, W)`, fp32, any size.
+
+    Serves a bare and a defended localizer alike. `precision` "bf16" runs it under autocast.
+
+    Raises:
+        LocalizerError: when called, the localizer itself fails on images of this size.
+    """
+
+    def forward(pixels: Tensor) -> Tensor:
+        inputs = spec.normalise(pixels).to(memory_format=torch.channels_last)
+        padded = _padded(inputs, spec.stride, spec.smallest)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            try:
+                output = localizer(padded)
+            except (RuntimeError, AssertionError, ValueError) as error:
+                raise LocalizerError(_cannot_take(localizer, pixels, error)) from error
+        # Cropped last: a mask of a quarter of the size is a quarter of the padded image.
+        logits = spec.mask_logits(output, (padded.shape[-2], padded.shape[-1]))
+        return logits[..., : pixels.shape[-2], : pixels.shape[-1]]
+
+    return forward
+
+
+def require_pixels(pixels: Tensor, name: str = "images") -> None:
+    """Raise ImageError unless `pixels` is a finite `(B, 3, H, W)` tensor within [0, 1]."""
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ImageError(f"{name} has shape {tuple(pixels.shape)}; allowed: (B, 3, H, W).")
+    if not bool(torch.isfinite(pixels).all()):
+        raise ImageError(f"{name} holds NaN or infinite values; give finite pixels in [0, 1].")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0 or high > 1:
+        raise ImageError(
+            f"{name} spans [{low:g}, {high:g}]; allowed: [0, 1]. Divide 8-bit pixels by 255."
+        )
+
+
+def _cannot_take(localizer: nn.Module, pixels: Tensor, error: Exception) -> str:
+    height, width = pixels.shape[-2:]
+    return (
+        f"the localizer {type(localizer).__name__} failed on {width}x{height} pixels: "
+        f"{str(error).rstrip('.')}."
+    )
+
+
+def _padded(inputs: Tensor, stride: int, smallest: int) -> Tensor:
+    """Return the inputs at a size the localizer takes; the same object where they have one."""
+    height, width = inputs.shape[-2:]
+    right, bottom = (_missing_pixels(n, stride, smallest) for n in (width, height))
+    if not right and not bottom:
+        return inputs
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return functional.pad(inputs, (0, right, 0, bottom), mode=mode)
+
+
+def _missing_pixels(length: int, stride: int, smallest: int) -> int:
+    """Return how many pixels bring `length` to a multiple of `stride`, at least `smallest`."""
+    enough = max(length, smallest)
+    return enough - length + -enough % stride

@@ -1,0 +1,104 @@
+"""What we must know of a localizer to stand in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ansm_plugin.errors import ConfigError, LocalizerError
+from ansm_plugin.localizer.output import find_mask
+
+Activation = Literal["logits", "sigmoid", "softmax"]
+Triple = tuple[float, float, float]
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalizerSpec:
+    """How to talk to one localizer.
+
+    Attributes:
+        family: name of the family that wrote this spec.
+        mean: per-channel mean that the localizer's input had subtracted, pixels in [0, 1].
+        std: per-channel divisor of the localizer's input.
+        normalisation: where mean and std were found.
+        activation: what the mask output holds: "logits", or probabilities after "sigmoid" or
+            "softmax".
+        tamper_class: index of the tampered class where the mask has several channels.
+        mask_key: key, attribute or index of the mask in a structured output; None finds it.
+        stride: the localizer takes heights and widths that are multiples of this.
+        smallest: heights and widths below this are padded up to it.
+        taps: stages for FFA, as understood by `ansm_plugin.taps`.
+    """
+
+    family: str = "plain"
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    normalisation: str = "explicit"
+    activation: Activation = "logits"
+    tamper_class: int = 1
+    mask_key: str | int | None = None
+    stride: int = 1
+    smallest: int = 1
+    taps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where a field is out of its range."""
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ConfigError(
+                f"mean {self.mean} and std {self.std} need three numbers each, std above 0."
+            )
+        if self.stride < 1 or self.smallest < 1:
+            raise ConfigError(
+                f"stride is {self.stride} and smallest {self.smallest}; both must be 1 or more."
+            )
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Map pixels `(B, 3, H, W)` in [0, 1] to the localizer's input range."""
+        return (pixels - _column(self.mean, pixels)) / _column(self.std, pixels)
+
+    def denormalise(self, inputs: Tensor) -> Tensor:
+        """Map the localizer's input `(B, 3, H, W)` back to pixels; not clamped."""
+        return inputs * _column(self.std, inputs) + _column(self.mean, inputs)
+
+    def mask_logits(self, output: Any, size: tuple[int, int]) -> Tensor:
+        """Return the tamper logits `(B, 1, H, W)` in fp32, resized to `size` where they differ.
+
+        Raises:
+            LocalizerError: the output holds no mask that this spec can find.
+        """
+        mask = find_mask(output, self.mask_key).float()
+        logits = self._tamper_logits(mask)
+        if logits.shape[-2:] != size:
+            logits = functional.interpolate(logits, size=size, mode="bilinear")
+        return logits
+
+    def _tamper_logits(self, mask: Tensor) -> Tensor:
+        if mask.ndim == 3:
+            mask = mask.unsqueeze(1)
+        channels = mask.shape[1]
+        if channels == 1:
+            return mask if self.activation == "logits" else _logit(mask)
+        if self.tamper_class >= channels:
+            raise LocalizerError(
+                f"tamper_class is {self.tamper_class}, but the mask has {channels} channels."
+            )
+        chosen = mask[:, self.tamper_class].unsqueeze(1)
+        if self.activation != "logits":
+            return _logit(chosen)
+        others = [c for c in range(channels) if c != self.tamper_class]
+        return chosen - mask[:, others].logsumexp(1, keepdim=True)
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device).view(1, -1, 1, 1)
+
+
+def _logit(probabilities: Tensor) -> Tensor:
+    return torch.logit(probabilities, eps=1e-6)

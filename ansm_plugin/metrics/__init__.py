@@ -1,0 +1,1 @@
+"""What masks, defences and changed images are worth: pure functions."""

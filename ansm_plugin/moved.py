@@ -1,0 +1,120 @@
+"""Where the modules of 0.1 have gone: their old paths stay importable until 0.3, with a warning.
+
+Names that were public at the root, in packages or as entry points never moved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_ROOT = __name__.rpartition(".")[0]
+MOVED: dict[str, tuple[str, ...]] = {
+    "adapters": ("weights.adapters",),
+    "anti_forensics": ("evaluation.attack_set",),
+    "attacked": ("training.cache",),
+    "augment": ("data.augment",),
+    "bench": (
+        "evaluation.material",
+        "evaluation.rivals",
+    ),
+    "calibration": ("evaluation.calibration",),
+    "checkpoints": ("training.checkpoints",),
+    "convert": ("weights.convert",),
+    "demo": (
+        "evaluation.material",
+        "commands.demo",
+    ),
+    "evaluation.alarms": ("evaluation.checks.alarms",),
+    "evaluation.cells": ("evaluation.images",),
+    "evaluation.curves": ("report.curves",),
+    "evaluation.html": ("report.page",),
+    "evaluation.image_quality": ("metrics.image_quality",),
+    "evaluation.metrics": (
+        "metrics.masks",
+        "metrics.defence",
+        "metrics.intervals",
+    ),
+    "evaluation.probes": ("evaluation.checks.gradient",),
+    "evaluation.report": (
+        "report.style",
+        "report.table",
+        "report.summary",
+        "report.panels",
+    ),
+    "evaluation.searches": ("evaluation.checks.search",),
+    "files": (
+        "system.files",
+        "system.lock",
+    ),
+    "folding": ("localizer.folding",),
+    "forgeries": (
+        "data.pixels",
+        "data.forgeries",
+        "data.traces",
+        "data.codec",
+    ),
+    "lists": ("data.pairs",),
+    "localize": (
+        "data.paint",
+        "photograph",
+    ),
+    "losses": ("training.losses",),
+    "metadata": (
+        "weights.tensors",
+        "weights.metadata",
+    ),
+    "photographs": ("data.photographs",),
+    "pictures": ("report.panels",),
+    "pretrained": ("weights.folder",),
+    "processes": (
+        "system.processes",
+        "system.lines",
+        "system.signals",
+    ),
+    "registry": ("localizer.families",),
+    "samples": ("data.samples",),
+    "score_file": ("weights.ansm_file",),
+    "taps": ("localizer.taps",),
+    "text": ("system.text",),
+    "tiles": ("data.tiles",),
+    "toolkits.host_attacks": ("toolkits.robustness",),
+}
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Makes a module that looks its names up where they are now."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        root, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if root == _ROOT and name in MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        homes = [f"{_ROOT}.{home}" for home in MOVED[module.__name__.partition(".")[2]]]
+        warnings.warn(
+            f"{module.__name__} has moved to {' and '.join(homes)}; its old path goes in 0.3.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+        def look_up(name: str) -> Any:
+            for home in homes:
+                found = importlib.import_module(home)
+                if hasattr(found, name):
+                    return getattr(found, name)
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+        module.__getattr__ = look_up  # type: ignore[method-assign]
+
+
+def install() -> None:
+    """Let Python find the old paths."""
+    sys.meta_path.append(_Finder())

@@ -1,0 +1,1 @@
+"""Evaluations to look at: table, page, plots and panels."""

@@ -1,0 +1,161 @@
+"""Pictures of an evaluation: one panel per image, and the summary plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.tiles import Tiling
+from ansm_plugin.defended import DefendedLocalizer
+from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.results import Evaluation
+from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import device_of
+from ansm_plugin.metrics.masks import f1_scores
+from ansm_plugin.report.summary import save_summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+from ansm_plugin.report.style import GAIN, new_figure, save_figure
+
+MOST_PANELS = 8
+
+
+class Panel(NamedTuple):
+    """What happened to one image; pixels `(3, H, W)`, masks `(1, H, W)`, as `save_panel` takes."""
+
+    name: str
+    image: Tensor
+    noise: Tensor
+    mask: Tensor
+    bare: Tensor
+    perturbation: Tensor
+    defended: Tensor
+
+
+def save_pictures(
+    defended: DefendedLocalizer[nn.Module],
+    samples: Sequence[Sample],
+    evaluation: Evaluation,
+    config: EvaluationConfig,
+    output: Path,
+) -> list[Path]:
+    """Write `summary.png` and up to 8 `panels/NN.png`; return their paths.
+
+    The panels show the first attack of the config at its largest radius.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    attack, eps = config.attacks[0], max(config.eps_255)
+    written = [save_summary(output / "summary.png", evaluation)]
+    shown = islice(panels(defended, samples, config, attack, eps), MOST_PANELS)
+    for number, panel in enumerate(shown, start=1):
+        pixels = panel._asdict()
+        title = f"{pixels.pop('name')}, {attack} at {eps:g}/255"
+        path = output / "panels" / f"{number:02d}.png"
+        written.append(save_panel(path, **pixels, title=title))
+    return written
+
+
+def panels(
+    defended: DefendedLocalizer[nn.Module],
+    samples: Sequence[Sample],
+    config: EvaluationConfig,
+    attack: str,
+    eps: float,
+) -> Iterator[Panel]:
+    """Yield the forged images of all samples under one attack through the bare localizer.
+
+    The noise is that of the evaluation with the same config: same batches, same random start. Of
+    images larger than a tile, one tile of the most forged pixels is attacked and shown.
+    """
+    spec = attack_spec(attack, steps=config.steps)
+    bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
+    guarded = mask_forward(defended, defended.spec, precision=config.precision)
+    device = device_of(defended)
+    tiling = Tiling(config.tile, defended.spec.stride)
+    for index, sample in enumerate(samples):
+        forged = sample.masks.flatten(1).any(1)
+        if not bool(forged.any()):
+            continue
+        rows, columns = tiling.fullest(sample.masks)
+        images, masks = (t[forged][..., rows, columns].float().to(device) for t in sample[:2])
+        generator = attack_generator(config.seed, attack, eps, index)
+        attacked = run_attack(bare, images, masks, eps / 255, spec, generator=generator)
+        with torch.no_grad():
+            yield from map(
+                Panel,
+                [name for name, is_forged in zip(sample.names, forged, strict=True) if is_forged],
+                attacked,
+                attacked - images,
+                masks,
+                bare(attacked).sigmoid(),
+                defended.perturbation(defended.spec.normalise(attacked)),
+                guarded(attacked).sigmoid(),
+            )
+
+
+def save_panel(
+    path: str | Path,
+    *,
+    image: Tensor,
+    noise: Tensor,
+    mask: Tensor,
+    bare: Tensor,
+    perturbation: Tensor,
+    defended: Tensor,
+    title: str,
+) -> Path:
+    """Write one PNG of six tiles that shows what happened to one image.
+
+    Args:
+        path: the PNG file.
+        image: `(3, H, W)` in [0, 1], as the localizers got it.
+        noise: `(3, H, W)` in pixel units: what the attacker added.
+        mask: `(1, H, W)` in {0, 1}: the truth.
+        bare: `(1, H, W)` in [0, 1]: probabilities of the bare localizer.
+        perturbation: `(3, H, W)` in pixel units: what the ANSM added.
+        defended: `(1, H, W)` in [0, 1]: probabilities of the defended localizer.
+        title: above the tiles.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    tiles = (
+        ("image", image),
+        (f"adversarial noise x{GAIN}", 0.5 + GAIN * noise),
+        ("true mask", mask),
+        (f"bare mask{_f1(bare, mask)}", bare),
+        (f"defensive perturbation x{GAIN}", 0.5 + GAIN * perturbation),
+        (f"defended mask{_f1(defended, mask)}", defended),
+    )
+    height, width = image.shape[-2:]
+    figure = new_figure(9.0, min(12.0, 0.4 + 2 * (0.35 + 2.93 * height / width)))
+    for axes, (name, pixels) in zip(figure.subplots(2, 3).flat, tiles, strict=True):
+        _tile(axes, name, pixels)
+    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
+    return save_figure(figure, path)
+
+
+def _f1(probabilities: Tensor, mask: Tensor) -> str:
+    if not bool(mask.any()):
+        return ""  # F1 says nothing about an authentic image
+    return f", F1 {float(f1_scores(probabilities.detach()[None] - 0.5, mask[None])):.2f}"
+
+
+def _tile(axes: Axes, name: str, pixels: Tensor) -> None:
+    shown = pixels.detach().float().clamp(0, 1).cpu().permute(1, 2, 0).numpy()
+    # "auto" shows the pixels of a small crop as they are, and a large image without aliasing.
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="auto")
+    axes.set_title(name, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])

@@ -1,0 +1,106 @@
+"""An evaluation on the terminal: a table, the summary in plain words, the alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ansm_plugin.evaluation.results import Evaluation, Row, clean_row, strongest_white_box
+from ansm_plugin.system.text import harmless, one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def print_table(evaluation: Evaluation, console: Console) -> None:
+    """Print F1 per attack and radius, then the summary and the alarms."""
+    from rich.text import Text
+
+    console.print(_table(evaluation))
+    lines = [Text(harmless(line)) for line in summary_lines(evaluation)]
+    lines += [Text(harmless(f"ALARM: {alarm}"), style="bold red") for alarm in evaluation.alarms]
+    for line in lines:
+        # A log keeps one line per fact; a terminal wraps between words.
+        console.print(line, soft_wrap=not console.is_terminal)
+
+
+def summary_lines(evaluation: Evaluation) -> Iterator[str]:
+    """Yield the summary in plain words."""
+    summary, rows = evaluation.summary, evaluation.rows
+    recoveries = [value for value in summary["recovery"].values() if value is not None]
+    if recoveries:
+        yield (
+            f"Recovery: {min(recoveries):.3f} to {max(recoveries):.3f} of the lost F1 comes back "
+            "(1 is all of it)."
+        )
+    yield f"Harm: {summary['harm']:+.3f} F1 lost on original images (0 is none)."
+    for row in strongest_white_box(rows)[-1:]:
+        yield (
+            f"White box: an attacker who knows the module too ({row.attack.upper()}, {row.steps} "
+            f"steps, {row.eps_255:g}/255) leaves the defended localizer F1 {row.f1:.3f}."
+        )
+    shares = [clean_row(rows, defence).false_positive_share for defence in ("none", "ansm")]
+    if None not in shares:
+        yield (
+            f"Authentic images: {shares[0]:.2%} of pixels falsely marked bare, {shares[1]:.2%} "
+            "defended."
+        )
+
+
+def _table(evaluation: Evaluation) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = f"{evaluation.localizer}, ANSM {evaluation.ansm}, {evaluation.images} images"
+    # ASCII keeps the table readable in logs and on consoles of any encoding.
+    table = Table(title=escape(one_line(title)), box=box.ASCII2)
+    names = ("threat", "attack", "eps", "bare F1", "defended F1", "95 % interval", "recovery")
+    for name in names:
+        table.add_column(
+            name, justify="left" if name in names[:2] else "right", no_wrap=name != "attack"
+        )
+    has_baselines = any(row.defence not in ("none", "ansm") for row in evaluation.rows)
+    if has_baselines:
+        table.add_column("best baseline", justify="right", no_wrap=True)
+    for *cells, baseline in _table_rows(evaluation):
+        table.add_row(*cells, *([baseline] if has_baselines else []))
+    return table
+
+
+def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of one attack each: both localizers, recovery and the best baseline."""
+    groups: dict[tuple[str, str, float], dict[str, Row]] = {}
+    for row in evaluation.rows:
+        groups.setdefault((row.threat, row.attack, row.eps_255), {})[row.defence] = row
+    for (threat, attack, _), found in groups.items():
+        bare, defended = found.get("none"), found["ansm"]
+        name = {"none": "none (original)"}.get(attack, attack)
+        others = [row for d, row in found.items() if d not in ("none", "ansm")]
+        best = max(others, key=lambda row: row.f1, default=None)
+        baseline = f"{best.f1:.3f} {best.defence.partition(' ')[0].lower()}" if best else "-"
+        yield (
+            *(threat, name, _eps(defended), *_f1_cells(bare, defended)),
+            _recovered(evaluation, defended),
+            baseline,
+        )
+
+
+def _recovered(evaluation: Evaluation, row: Row) -> str:
+    if row.threat != "T1":
+        return "-"
+    share = evaluation.summary["recovery"][row.key]
+    return "no damage" if share is None else f"{share:.3f}"
+
+
+def _f1_cells(bare: Row | None, defended: Row) -> tuple[str, str, str]:
+    return (
+        f"{bare.f1:.3f}" if bare else "-",
+        f"{defended.f1:.3f}",
+        f"{defended.f1_low:.3f} to {defended.f1_high:.3f}",
+    )
+
+
+def _eps(row: Row) -> str:
+    return f"{row.eps_255:g}/255" if row.eps_255 else "0"

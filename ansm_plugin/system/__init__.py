@@ -1,0 +1,1 @@
+"""Files, locks, processes, signals and progress: what any long-running program needs."""

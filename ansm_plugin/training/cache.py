@@ -1,0 +1,180 @@
+"""Attacked images for training, made once: attacks on the bare localizer depend on it alone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.data.forgeries import Forgeries
+from ansm_plugin.errors import ConfigError, WeightsError
+from ansm_plugin.system.processes import ALONE, Processes
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.weights.tensors import read_metadata, read_tensors, write_tensors
+
+SHARD = 1024  # images per file: what a kill can lose
+_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackMixture:
+    """The attacks that training images meet.
+
+    Attributes:
+        attacks: names in `attacks.ATTACKS`; one is drawn per batch.
+        eps_255: radii in grey levels; one is drawn per image.
+        steps: gradient steps.
+        step_shares: step sizes as shares of eps; one is drawn per batch. A module that met a single
+            step size fails against others.
+        precision: of the localizer while it is attacked; bf16 is enough for a sign of a gradient.
+    """
+
+    attacks: tuple[str, ...] = ("mifgsm", "pgd", "cospgd", "hide")
+    eps_255: tuple[float, ...] = (2.0, 4.0, 8.0)
+    steps: int = 10
+    step_shares: tuple[float, ...] = (0.1, 0.25)
+    precision: Literal["fp32", "bf16"] = "bf16"
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for unknown attacks and radii out of range."""
+        for name in self.attacks:
+            attack_spec(name)
+        if not self.attacks or not self.eps_255 or not all(0 < e <= 255 for e in self.eps_255):
+            raise ConfigError(
+                f"attacks {self.attacks} and eps_255 {self.eps_255} need one entry each or more, "
+                "eps_255 in (0, 255]."
+            )
+        if not self.step_shares or not all(0 < s <= 1 for s in self.step_shares):
+            raise ConfigError(
+                f"step_shares {self.step_shares} needs one entry or more, each in (0, 1]."
+            )
+
+
+def attacked_crops(
+    forward: Forward,
+    crops: Forgeries,
+    mixture: AttackMixture,
+    *,
+    seed: int,
+    folder: Path,
+    identity: dict[str, object],
+    progress: Progress = silent,
+    among: Processes = ALONE,
+) -> Tensor:
+    """Return attacked versions of all crops, `(N, 3, S, S)` uint8, from `folder` where they exist.
+
+    Every shard that is read is held against the checksum in it; a damaged one is made again, with
+    a warning.
+
+    Args:
+        forward: pixels -> mask logits of the bare localizer, in `mixture.precision`.
+        crops: originals and masks.
+        mixture: the attacks.
+        seed: decides attacks, radii and random starts.
+        folder: keeps finished shards, so that a killed run goes on.
+        identity: JSON-ready values that decide localizer and crops; shards of another identity
+            are made anew.
+        progress: called with "attack", finished and all images.
+        among: `processes()` where several processes call this alike: each makes its share of the
+            shards in a folder that all of them see.
+
+    Raises:
+        WeightsError: a shard cannot be written, or not be read by another process.
+    """
+    key = hashlib.sha256(
+        json.dumps([identity, asdict(mixture), seed], sort_keys=True, default=str).encode()
+    ).hexdigest()
+    starts = range(0, len(crops), SHARD)
+    shards: dict[int, Tensor] = {}
+    for start in starts:
+        if not among.owns(start // SHARD):
+            continue
+        part = Forgeries(crops.images[start : start + SHARD], crops.masks[start : start + SHARD])
+        path = _shard(folder, start)
+        shard = _read(path, key)
+        if shard is None:
+            shard = _attack_shard(forward, part, mixture, seed * 1_000_003 + start)
+            shard = shard.cpu().contiguous()  # as it will be read: strides decide last bits
+            write_tensors({"attacked": shard}, path, {"key": key, "sha256": _checksum(shard)})
+        shards[start] = shard
+        # Shards of other processes, which are about as far, count as finished.
+        progress("attack", min(start + SHARD, len(crops)), len(crops), {})
+    among.wait()
+    found = [shards[s] if s in shards else _required(_shard(folder, s), key) for s in starts]
+    return torch.cat(found).to(crops.images.device)
+
+
+def _shard(folder: Path, start: int) -> Path:
+    return folder / f"attacked-{start // SHARD:05d}.safetensors"
+
+
+def _read(path: Path, key: str) -> Tensor | None:
+    """Return a shard; None where it is missing, damaged or of another identity."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(WeightsError, KeyError):
+        metadata = read_metadata(path)
+        if metadata.get("key") != key:
+            return None
+        shard = read_tensors(path)["attacked"]
+        # Version 0.1 wrote none.
+        if metadata.get("sha256") in (None, _checksum(shard)):
+            return shard
+    warnings.warn(
+        f"{path} is damaged: its attacked crops are not those that were written. They are made "
+        "again; check the disk if this repeats.",
+        stacklevel=3,
+    )
+    return None
+
+
+def _required(path: Path, key: str) -> Tensor:
+    shard = _read(path, key)
+    if shard is None:
+        raise WeightsError(
+            f"{path} should have come from another process, but is not there whole. All processes "
+            "need one output folder: on several nodes, a shared file system."
+        )
+    return shard
+
+
+def _checksum(shard: Tensor) -> str:
+    return hashlib.sha256(shard.numpy().tobytes()).hexdigest()
+
+
+def attack_batch(
+    forward: Forward,
+    images: Tensor,
+    masks: Tensor,
+    mixture: AttackMixture,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return images attacked by one draw from the mixture.
+
+    Shape: images `(B, 3, H, W)` in [0, 1] and masks `(B, 1, H, W)` -> images, rounded to 8 bit.
+    """
+    name = mixture.attacks[int(torch.randint(len(mixture.attacks), (), generator=generator))]
+    share = int(torch.randint(len(mixture.step_shares), (), generator=generator))
+    spec = attack_spec(name, steps=mixture.steps, step_share=mixture.step_shares[share])
+    choice = torch.randint(len(mixture.eps_255), (len(images),), generator=generator)
+    radii = torch.tensor(mixture.eps_255)[choice] / 255
+    return run_attack(forward, images, masks, radii, spec, generator=generator)
+
+
+def _attack_shard(forward: Forward, crops: Forgeries, mixture: AttackMixture, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    done = []
+    batches = zip(torch.split(crops.images, _BATCH), torch.split(crops.masks, _BATCH), strict=True)
+    for images, masks in batches:
+        pixels = images.float().div(255)
+        attacked = attack_batch(forward, pixels, masks.float(), mixture, generator)
+        done.append(attacked.mul(255).round().to(torch.uint8))
+    return torch.cat(done)

@@ -1,0 +1,344 @@
+"""Images and masks from folders: right where possible, one clear message where not."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pytest
+import torch
+from PIL import Image
+
+from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.forgeries import ForgeryConfig
+from ansm_plugin.data.pairs import Pair, find_pairs, list_images, read_pair
+from ansm_plugin.data.pixels import Pixels, to_tensor
+from ansm_plugin.data.read import read_image, read_mask
+from ansm_plugin.errors import ConfigError, ImageError
+
+
+def photograph(height: int = 40, width: int = 50, seed: int = 0) -> Pixels:
+    """Return smooth random pixels."""
+    small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def saved(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    """Save pixels and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def square(height: int = 40, width: int = 50, level: int = 255) -> np.ndarray:
+    """Return a mask with a square of `level`."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[8:24, 10:30] = level
+    return mask
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_lossless_images_come_back_exactly(tmp_path: Path, suffix: str) -> None:
+    pixels = photograph()
+    assert np.array_equal(read_image(saved(tmp_path / f"a.{suffix}", pixels)), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "YCbCr"])
+def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(photograph()).convert(mode).save(path)
+    if mode == "YCbCr" and int(PIL.__version__.partition(".")[0]) < 13:
+        with pytest.raises(ImageError):  # Pillow 12 cannot read what it wrote
+            read_image(path)
+        return
+    pixels = read_image(path)
+    assert pixels.shape == (40, 50, 3)
+    assert pixels.dtype == np.uint8
+    if mode not in ("1", "P"):
+        grey = np.asarray(Image.fromarray(photograph()).convert("L")).astype(float)
+        found = np.asarray(Image.fromarray(pixels).convert("L")).astype(float)
+        assert np.abs(found - grey).max() <= 4
+
+
+def test_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
+    red = Image.new("RGB", (16, 16), (220, 30, 40))
+    red.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(read_image(tmp_path / "a.jpg")[8, 8].astype(int) - (220, 30, 40)).max() <= 6
+
+
+def test_sixteen_bit_grey_is_reduced_to_eight(tmp_path: Path) -> None:
+    levels = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
+    pixels = read_image(saved(tmp_path / "a.png", levels))
+    assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_levels_beyond_sixteen_bit_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.tif", np.full((4, 4), -1.0, np.float32))
+    with pytest.raises(ImageError, match="outside 0 to 65535"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, 0), (3, 2), (6, 1), (8, 3)])
+def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int, corner: int) -> None:
+    """The white corner of the stored picture lands where the camera saw it."""
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[:10, :10] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = read_image(saved(tmp_path / "a.jpg", pixels, exif=exif, quality=95))
+    corners = [upright[5, 5], upright[5, -5], upright[-5, -5], upright[-5, 5]]
+    assert int(np.argmax([c.mean() for c in corners])) == corner
+
+
+def test_a_missing_and_an_empty_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no file .*a\.png"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "b.png").touch()
+    with pytest.raises(ImageError, match=r"b\.png is empty \(0 bytes\)"):
+        read_image(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    path = saved(tmp_path / f"a.{suffix}", noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ImageError, match=r"truncated or damaged|not an image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "gif", "webp"])
+def test_damaged_files_give_pixels_or_our_error_and_nothing_else(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = saved(tmp_path / f"a.{suffix}", photograph())
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(content)
+        for place in rng.integers(0, min(200, len(content)), 4):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert read_image(path).dtype == np.uint8
+        except ImageError:
+            refused += 1
+    assert refused > 0
+
+
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("hello")
+    with pytest.raises(ImageError, match=r"not an image that Pillow knows; allowed: .*png"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "tif", "webp"])
+def test_several_frames_are_refused(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.fromarray(photograph(seed=i)) for i in range(3)]
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="has 3 frames; save the one you mean"):
+        read_image(path)
+
+
+def test_the_first_picture_of_a_phones_mpo_is_taken(tmp_path: Path) -> None:
+    frames = [Image.fromarray(photograph(seed=i)) for i in range(2)]
+    path = tmp_path / "a.jpg"
+    frames[0].save(path, "MPO", save_all=True, append_images=frames[1:], quality=95)
+    found = read_image(path).astype(int)
+    assert np.abs(found - photograph(seed=0)).mean() < 5 < np.abs(found - photograph(seed=1)).mean()
+
+
+def test_a_photograph_of_100_megapixels_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("L", (12000, 8400), 77).save(path, quality=30)
+    pixels = read_image(path)
+    assert pixels.shape == (8400, 12000, 3)
+    assert pixels[4000, 4000].tolist() == [77, 77, 77]
+
+
+def test_more_than_pillow_takes_is_refused_without_reading_it(tmp_path: Path) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    path = tmp_path / "a.png"  # its header claims 400 megapixels
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")))
+    with pytest.raises(ImageError, match="more than 178,000,000 pixels"):
+        read_image(path)
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [1, 255])
+def test_masks_of_ones_and_of_white_are_the_same(tmp_path: Path, level: int) -> None:
+    path = saved(tmp_path / "m.png", square(level=level))
+    assert np.array_equal(read_mask(path, (40, 50)), square(level=1))
+
+
+@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "P"])
+def test_masks_of_other_modes_are_read(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(square()).convert(mode).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", (40, 50)), square(level=1))
+
+
+def test_a_mask_saved_as_jpeg_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.jpg", square(), quality=80)
+    assert (read_mask(path, (40, 50)) != square(level=1)).mean() < 0.01
+
+
+def test_an_empty_mask_is_a_mask(tmp_path: Path) -> None:
+    assert not read_mask(saved(tmp_path / "m.png", square(level=0)), (40, 50)).any()
+
+
+def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.png", square())
+    with pytest.raises(ImageError, match=r"is 50x40, its image 51x40"):
+        read_mask(path, (40, 51))
+
+
+@pytest.mark.parametrize("level", [120, 38])
+def test_a_mask_that_is_not_binary_is_refused(tmp_path: Path, level: int) -> None:
+    path = saved(tmp_path / "m.png", square(level=level))
+    with pytest.raises(ImageError, match="binary"):
+        read_mask(path, (40, 50))
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def pairs_in(folder: Path, names: str, masks: str) -> tuple[Path, Path]:
+    """Write images and masks named by the words given; return both folders."""
+    for name in names.split():
+        saved(folder / "images" / f"{name}.jpg", photograph())
+    for name in masks.split():
+        saved(folder / "masks" / f"{name}.png", square())
+    return folder / "images", folder / "masks"
+
+
+def test_pairs_are_matched_by_stem_and_known_endings(tmp_path: Path) -> None:
+    images, masks = pairs_in(tmp_path, "a b c", "c_mask a b_gt")
+    found = find_pairs(images, masks)
+    assert [(p.image.name, p.mask.name) for p in found] == [
+        ("a.jpg", "a.png"),
+        ("b.jpg", "b_gt.png"),
+        ("c.jpg", "c_mask.png"),
+    ]
+    image, mask = read_pair(found[0])
+    assert image.shape == (40, 50, 3)
+    assert mask.sum() == 16 * 20
+
+
+def test_one_folder_of_both_pairs_no_image_with_itself(tmp_path: Path) -> None:
+    saved(tmp_path / "a.png", photograph())
+    saved(tmp_path / "a_mask.png", square())
+    with pytest.warns(UserWarning, match=r"1 of 2 .*a_mask\.png"):
+        found = find_pairs(tmp_path, tmp_path)
+    assert found == [Pair(tmp_path / "a.png", tmp_path / "a_mask.png")]
+
+
+def test_orphans_are_counted_and_named(tmp_path: Path) -> None:
+    images, masks = pairs_in(tmp_path, "a b c", "a x")
+    with pytest.warns(UserWarning, match=r"2 of 3 images .* left out: b\.jpg, c\.jpg$"):
+        assert len(find_pairs(images, masks)) == 1
+
+
+def test_no_pair_at_all_is_refused(tmp_path: Path) -> None:
+    images, masks = pairs_in(tmp_path, "a b", "x")
+    with pytest.raises(ImageError, match=r"none of 2 images .*a\.jpg, b\.jpg"):
+        find_pairs(images, masks)
+
+
+def test_a_pattern_chooses_images(tmp_path: Path) -> None:
+    images, _ = pairs_in(tmp_path, "train_1 train_2 test_1", "")
+    assert [p.stem for p in list_images(images, "train_*")] == ["train_1", "train_2"]
+    with pytest.raises(ImageError, match=r"no image matches 'val_\*'"):
+        list_images(images, "val_*")
+
+
+def test_a_missing_or_imageless_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no folder .*nothing"):
+        list_images(tmp_path / "nothing")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ImageError, match="no image matches"):
+        list_images(tmp_path)
+
+
+# --- crops ----------------------------------------------------------------------------------------
+
+
+def config(**changes: object) -> DataConfig:
+    """Return a config of six crops of 32 pixels."""
+    return DataConfig(**{"count": 6, "forgeries": ForgeryConfig(size=32), **changes})  # type: ignore[arg-type]
+
+
+def test_crops_of_pairs_agree_with_their_masks(tmp_path: Path) -> None:
+    mask = square()
+    image = np.repeat(mask[..., None], 3, axis=2)  # forged pixels are white
+    saved(tmp_path / "i" / "a.png", image)
+    saved(tmp_path / "i" / "b.png", image)
+    saved(tmp_path / "m" / "a.png", mask)
+    saved(tmp_path / "m" / "b.png", mask)
+    crops = load_crops(config(images=tmp_path / "i", masks=tmp_path / "m"))
+    assert crops.images.shape == (6, 3, 32, 32)
+    assert torch.equal(crops.images[:, :1] // 255, crops.masks)
+    assert crops.masks.flatten(1).any(1).all()
+
+
+def test_crops_depend_on_the_config_alone(tmp_path: Path) -> None:
+    images, masks = pairs_in(tmp_path, "a b", "a b")
+    first, again, other = (
+        load_crops(config(images=images, masks=masks, seed=seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
+    saved(tmp_path / "i" / "a.png", photograph(30, 50))
+    saved(tmp_path / "m" / "a.png", square(30, 50))
+    with pytest.raises(ImageError, match=r"a\.png is 50x30; crops of 32 need more"):
+        load_crops(config(images=tmp_path / "i", masks=tmp_path / "m"))
+
+
+def test_images_without_masks_are_forged(tmp_path: Path) -> None:
+    images, _ = pairs_in(tmp_path, "a b", "")
+    crops = load_crops(config(images=images))
+    assert crops.masks.flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_built_in_photographs_need_no_folder(split: str) -> None:
+    assert len(load_crops(config(split=split))) == 6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"masks": Path("m")}, "masks were given without images"),
+        ({"count": 0}, "count is 0"),
+        ({"split": "val"}, "split is 'val'; allowed: train, test"),
+    ],
+)
+def test_contradictions_are_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(**wrong)
+
+
+def test_to_tensor_scales_and_copies() -> None:
+    pixels = np.full((2, 3, 3), 51, np.uint8)
+    tensor = to_tensor(pixels)
+    assert tensor.shape == (1, 3, 2, 3)
+    assert torch.equal(tensor, torch.full((1, 3, 2, 3), 0.2))

@@ -1,0 +1,60 @@
+"""Reasons to distrust an evaluation."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansm_plugin.evaluation import Row
+from ansm_plugin.evaluation.checks.alarms import find_alarms
+
+
+def _row(threat: str, defence: str, f1: float, eps: float = 0, attack: str = "pgd") -> Row:
+    name = attack if eps else "none"
+    scores = {"f1": f1, "f1_low": f1, "f1_high": f1, "iou": f1, "auc": None, "images": 9}
+    return Row(threat=threat, attack=name, eps_255=eps, steps=5, defence=defence, **scores)  # type: ignore[arg-type]
+
+
+def _table(*attacked: Row) -> tuple[Row, ...]:
+    """Return rows of a localizer with clean F1 0.9 and the given attacked rows."""
+    return (_row("T0", "none", 0.9), _row("T0", "ansm", 0.9), *attacked)
+
+
+def _grey(eps: float, bare: float, defended: float) -> tuple[Row, Row]:
+    return _row("T1", "none", bare, eps), _row("T1", "ansm", defended, eps)
+
+
+def test_no_alarm_where_nothing_is_suspicious() -> None:
+    """F1 that falls with eps and a white box below the grey box are as they should be."""
+    rows = _table(*_grey(4, 0.3, 0.85), *_grey(8, 0.1, 0.8), _row("T4", "ansm", 0.3, 8))
+    assert find_alarms(rows, is_untrained=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (_table(*_grey(8, 0.895, 0.9)), "pgd@8 does nothing"),
+        (_table(*_grey(4, 0.1, 0.8), *_grey(8, 0.3, 0.8)), "does not fall with eps: T1 pgd@4"),
+        (_table(_row("T4", "ansm", 0.1, 4), _row("T4", "ansm", 0.3, 8)), "fall with eps: T4 pgd@4"),
+        (_table(*_grey(8, 0.1, 0.5), _row("T4", "ansm", 0.6, 8)), "white-box attack pgd@8"),
+        (_table(*_grey(4, 0.1, 0.96), *_grey(8, 0.1, 0.9)), "0.960 under T1 pgd@4, 0.900 without"),
+    ],
+)
+def test_each_alarm_names_its_attack(rows: tuple[Row, ...], message: str) -> None:
+    """Suspicious rows raise one alarm that says which."""
+    (alarm,) = find_alarms(rows, is_untrained=False)
+    assert message in alarm
+
+
+@pytest.mark.parametrize(("threat", "attack"), [("T2", "hide"), ("T2", "apgd-hide"), ("T3", "pgd")])
+def test_noise_made_without_the_mask_gives_nothing_away(threat: str, attack: str) -> None:
+    """F1 above that of originals is no leak where the attack never saw the mask."""
+    rows = _table(*_grey(8, 0.1, 0.8), _row(threat, "ansm", 0.96, 8, attack))
+    assert find_alarms(rows, is_untrained=False) == ()
+
+
+def test_an_untrained_ansm_is_the_first_alarm() -> None:
+    """It explains every other one, and says what to do."""
+    idle = _table(*_grey(8, 0.9, 0.9))
+    first, second = find_alarms(idle, is_untrained=True)
+    assert "ansm train" in first
+    assert "does nothing" in second

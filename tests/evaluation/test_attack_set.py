@@ -1,0 +1,151 @@
+"""Anti-forensics sets: files, manifest, resumption and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ansm_plugin.cli import main
+from ansm_plugin.data.pairs import find_pairs
+from ansm_plugin.data.samples import Sample
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.evaluation.attack_set import MANIFEST, PAIRS, RECORDS, AttackPlan, write_attacked
+
+LOCALIZER = {"family": "plain", "class": "bright", "sha256": "0"}
+PLAN = AttackPlan(attacks=("pgd", "mifgsm"), eps_255=(4,), steps=2)
+
+
+def bright(pixels: Tensor) -> Tensor:
+    """A forged pixel is a bright one."""
+    return 20 * (pixels.mean(1, keepdim=True) - 0.5)
+
+
+def _samples(count: int = 3) -> list[Sample]:
+    masks = torch.zeros(count, 1, 16, 16)
+    masks[..., 4:10, 4:10] = 1
+    masks[-1] = 0  # authentic
+    images = (0.49 + 0.02 * masks).expand(-1, 3, -1, -1).mul(255).round().div(255)
+    return [Sample(images, masks, tuple(f"photo {i}.jpg" for i in range(count)))]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.png")}
+
+
+def test_attacked_images_and_masks_are_pairs_that_our_own_reader_finds(tmp_path: Path) -> None:
+    """One PNG per forged image and attack within eps, with its mask under the same name."""
+    made = write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    pairs = find_pairs(tmp_path / "Tp", tmp_path / "Gt")
+    assert len(pairs) == len(made.records) == 4
+    assert made.skipped == ["photo 2.jpg"]
+    original = _samples()[0].images[0].mul(255).round().permute(1, 2, 0).numpy()
+    attacked = np.array(Image.open(tmp_path / "Tp" / "photo-0_pgd-4.png")).astype(float)
+    change = np.abs(attacked - original)
+    assert 0 < change.max() <= 4
+    mask = np.array(Image.open(tmp_path / "Gt" / "photo-0_pgd-4.png"))
+    assert set(np.unique(mask)) == {0, 255}
+
+
+def test_the_manifest_says_how_each_file_was_made_and_what_it_did(tmp_path: Path) -> None:
+    """F1 before and after, attack, objective, seed and localizer; the pair list is relative."""
+    write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest["localizer"] == LOCALIZER
+    first = manifest["files"][0]
+    assert first["f1_before"] > 0.99
+    assert first["f1_after"] < 0.5
+    assert (first["attack"], first["objective"], first["seed"]) == ("pgd", "bce", 0)
+    listed = json.loads((tmp_path / PAIRS).read_text())
+    assert all(
+        (tmp_path / image).is_file() and (tmp_path / mask).is_file() for image, mask in listed
+    )
+
+
+def test_a_killed_run_goes_on_and_makes_no_finished_image_again(tmp_path: Path) -> None:
+    """After a kill in the middle of a record the files equal those of an uninterrupted run."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    write_attacked(bright, _samples(), PLAN, whole, localizer=LOCALIZER)
+    calls: list[int] = []
+
+    def dying(pixels: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return bright(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_attacked(dying, _samples(), PLAN, killed, localizer=LOCALIZER)
+    assert not (killed / MANIFEST).exists()
+    with (killed / RECORDS).open("a") as stream:
+        stream.write('{"file": "pho')
+    finished = killed / "Tp" / "photo-0_pgd-4.png"
+    kept = finished.stat().st_mtime_ns
+    write_attacked(bright, _samples(), PLAN, killed, localizer=LOCALIZER)
+    assert _files(killed) == _files(whole)
+    assert finished.stat().st_mtime_ns == kept
+    assert json.loads((killed / MANIFEST).read_text()) == json.loads((whole / MANIFEST).read_text())
+
+
+def test_a_changed_image_is_attacked_again(tmp_path: Path) -> None:
+    """Records are bound to pixels, not to names."""
+    write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    before = _files(tmp_path)
+    images, masks, names = _samples()[0]
+    other = [Sample(images + 1 / 255, masks, names)]
+    write_attacked(bright, other, PLAN, tmp_path, localizer=LOCALIZER)
+    assert _files(tmp_path)["Tp/photo-0_pgd-4.png"] != before["Tp/photo-0_pgd-4.png"]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 3}, {"eps_255": (2,)}])
+def test_another_set_is_not_overwritten(tmp_path: Path, change: dict[str, object]) -> None:
+    """The folder of another plan is refused, and used with force."""
+    write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    fields = {"attacks": ("pgd",), "eps_255": (4,), "steps": 2, "seed": 0, **change}
+    other = AttackPlan(**fields)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="--force"):
+        write_attacked(bright, _samples(), other, tmp_path, localizer=LOCALIZER)
+    write_attacked(bright, _samples(), other, tmp_path, localizer=LOCALIZER, force=True)
+
+
+def test_an_attack_without_effect_is_named(tmp_path: Path) -> None:
+    """A forward that is always wrong cannot be hurt; the attack is listed as idle."""
+    made = write_attacked(lambda x: -bright(x), _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    assert set(made.idle()) == {"pgd@4", "mifgsm@4"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attacks", "pdg"], "Nearest: pgd"),
+        (["--eps", "0"], "above 0 and at most 255"),
+        (["--eps", "256"], "above 0 and at most 255"),
+        (["--images", "missing", "--masks", "missing"], "there is no folder"),
+        (["--output", "FILE/below"], "cannot write"),
+    ],
+)
+def test_wrong_options_exit_2_with_one_message(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every mistake is said before any attack."""
+    (tmp_path / "file").write_text("")
+    given = [a.replace("FILE", str(tmp_path / "file")) for a in arguments]
+    base = [] if "--output" in given else ["--output", str(tmp_path / "out")]
+    assert main(["attack", "--count", "1", "--steps", "1", *base, *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_attacks_the_embedded_localizer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without options the built-in test photographs are forged and attacked."""
+    options = ["--count", "1", "--steps", "1", "--eps", "8", "--json", str(tmp_path / "n.json")]
+    assert main(["attack", "--output", str(tmp_path / "set"), *options]) == 0
+    assert "wrote 1 attacked images" in capsys.readouterr().out
+    assert json.loads((tmp_path / "n.json").read_text())["command"].startswith("ansm attack")
+    assert len(_files(tmp_path / "set")) == 2
