@@ -12,12 +12,16 @@ from ansm_plugin import moved
 
 if TYPE_CHECKING:
     from ansm_plugin.ansm import ANSM
-    from ansm_plugin.defended import DefendedLocalizer, unwrap, wrap_with_ansm
+    from ansm_plugin.defended import (
+        DefendedLocalizer,
+        load_pretrained,
+        unwrap,
+        wrap_with_ansm,
+    )
     from ansm_plugin.errors import AnsmError
     from ansm_plugin.localizer.spec import LocalizerSpec
     from ansm_plugin.weights.adapters import apply_adapter
     from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
-    from ansm_plugin.weights.folder import load_pretrained
 
     __version__: str
 
@@ -42,7 +46,7 @@ _HOME = {
     "LocalizerSpec": "localizer.spec",
     "apply_adapter": "weights.adapters",
     "load_ansm": "weights.ansm_file",
-    "load_pretrained": "weights.folder",
+    "load_pretrained": "defended",
     "save_ansm": "weights.ansm_file",
     "unwrap": "defended",
     "wrap_with_ansm": "defended",

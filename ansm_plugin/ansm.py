@@ -259,22 +259,35 @@ def _stage(ins: int, outs: int, blocks: int, norm: str, stride: int = 1) -> nn.S
     """
     layers: list[nn.Module] = []
     for index in range(blocks):
-        first = index == 0
-        conv = nn.Conv2d(
-            ins if first else outs,
-            outs,
-            3,
-            stride=stride if first else 1,
-            padding=1,
-            bias=norm == "none",
-        )
+        given, step = (ins, stride) if index == 0 else (outs, 1)
+        conv = nn.Conv2d(given, outs, 3, stride=step, padding=1, bias=norm == "none")
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        layers += [
-            conv,
-            *([nn.BatchNorm2d(outs)] if norm == "batch" else []),
-            nn.ReLU(inplace=True),
-        ]
+        norms = [nn.BatchNorm2d(outs)] if norm == "batch" else []
+        layers += [conv, *norms, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+def clip(pixels: Tensor) -> Tensor:
+    """Return pixels cut to [0, 1]. Shape: any -> the same."""
+    return pixels.clamp(0, 1)
+
+
+def add(pixels: Tensor, delta: Tensor) -> Tensor:
+    """Return clip(x + delta), the method's one equation, for who needs the image alone.
+
+    Shape: both `(B, 3, H, W)`, pixels in [0, 1], delta in pixel units -> the same in [0, 1].
+    `pixels + cut(pixels, delta)` is the same but for rounding in the last bit.
+    """
+    return clip(pixels + delta)
+
+
+def cut(pixels: Tensor, delta: Tensor) -> Tensor:
+    """Return `delta` cut so that `pixels + delta` stays in [0, 1], for who needs delta itself.
+
+    Shape: both `(B, 3, H, W)`, as in `add` -> the same between -pixels and 1 - pixels. What needs
+    no cut comes back bit for bit: a delta of 0 stays exactly 0, in any input range.
+    """
+    return torch.minimum(torch.maximum(delta, -pixels), 1 - pixels)
 
 
 def saturated_share(raw: Tensor, threshold: float = 2.0) -> Tensor:

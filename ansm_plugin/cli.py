@@ -22,13 +22,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from ansm_plugin.commands.options import COMMANDS, Parser
+from ansm_plugin.commands.options import Parser, add_options, read
 from ansm_plugin.errors import AnsmError, ConfigError, TrainingInterrupted, unknown_name
 from ansm_plugin.system.lock import only_run_in
 from ansm_plugin.system.text import harmless
 
-# Their results say how they were made.
-_RECORDED = ("demo", "evaluate", "attack")
+COMMANDS = (  # in the order of the help
+    "demo",
+    "localize",
+    "train",
+    "evaluate",
+    "attack",
+    "calibrate",
+    "info",
+    "export",
+    "convert",
+    "plugins",
+)
 # They go on from what an earlier run left in their folder, which no other may change meanwhile.
 _RESUMED = ("evaluate", "attack")
 # They run a network over and over: half of their time went into pages of memory given back and
@@ -73,11 +83,11 @@ def _dispatch(arguments: list[str]) -> None:
     if name == "train":  # its options come from the recipe's config, so it reads them itself
         _module(name).run(arguments[1:])
         return
-    options = vars(_parser().parse_args(arguments or ["--help"]))
-    if name in _RECORDED:
-        options["command_line"] = shlex.join(["ansm", *arguments])
-    with only_run_in(options["output"] if name in _RESUMED else None):
-        _module(options.pop("command")).run(**options)
+    parsed = vars(_parser().parse_args(arguments or ["--help"]))
+    command = _module(parsed["command"])
+    options = read(command.OPTIONS, parsed, shlex.join(["ansm", *arguments]))
+    with only_run_in(options.output if name in _RESUMED else None):
+        command.run(options)
 
 
 def _keep_freed_memory() -> None:
@@ -94,6 +104,7 @@ def _keep_freed_memory() -> None:
 
 
 def _module(command: str) -> Any:
+    """Return a command's module: SUMMARY, OPTIONS (a dataclass), and `run`, which takes one."""
     return importlib.import_module(f"ansm_plugin.commands.{command}")
 
 
@@ -106,9 +117,12 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"ansm {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (summary, add_options) in COMMANDS.items():
+    for name in COMMANDS:
+        module = _module(name)
+        summary = module.SUMMARY
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        add_options(command)
+        if module.OPTIONS is not None:
+            add_options(command, module.OPTIONS)
     return parser
 
 

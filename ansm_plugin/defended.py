@@ -1,36 +1,27 @@
-"""The pair of ANSM and localizer, and how to make and undo it."""
+"""The pair of ANSM and localizer: how to make it, keep it and undo it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
-from ansm_plugin.attack_score import AttackScore, features
-from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, WeightsError
-from ansm_plugin.localizer.call import call_padded, mask_forward
+from ansm_plugin.ansm import ANSM, DEFAULT_PRESET, cut
+from ansm_plugin.attack_score import AttackScore
+from ansm_plugin.errors import ConfigError, LocalizerError, WeightsError
+from ansm_plugin.gate import Examined, gated, judge, require_score
+from ansm_plugin.localizer.call import call_padded, mask_forward, require_inputs
 from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.modes import device_of, set_eval
 from ansm_plugin.localizer.spec import LocalizerSpec
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # files are read where one is named: without one nobody waits for safetensors
     from ansm_plugin.weights.ansm_file import Provenance
 
 L = TypeVar("L", bound=nn.Module)
-_WRAPPERS = ("module.", "_orig_mod.")  # names that DistributedDataParallel and torch.compile add
-
-
-class Examined(NamedTuple):
-    """What the attack score judges: pixels and perturbation `(B, 3, H, W)`, both masks' logits."""
-
-    pixels: Tensor
-    delta: Tensor
-    bare: Tensor
-    defended: Tensor
 
 
 class DefendedLocalizer(nn.Module, Generic[L]):
@@ -65,8 +56,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         gate: bool = False,
     ) -> None:
         super().__init__()
-        self.score = score
-        self.gate = gate
+        self.score, self.gate = score, gate
         if gate:
             self.require_score()
         # As handed over, so that unwrap can give it back: mode per module, flag per parameter.
@@ -84,21 +74,22 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         set_eval(self.localizer)
         return self
 
+    @property
+    def pixels(self) -> PixelView:
+        """The same defence for who has pixels in [0, 1] instead of the localizer's input."""
+        return PixelView(self)
+
     def perturbation(self, inputs: Tensor) -> Tensor:
         """Return the defensive perturbation in pixel units, cut to keep pixels in [0, 1].
 
-        With the gate it is exactly 0 for images whose attack score is 0 or below. On the way back
-        the gate is a sigmoid of the score (straight-through): an attacker may go through it.
+        With the gate it is exactly 0 for images whose attack score is 0 or below: see `gate.gated`.
 
         Shape: `(B, 3, H, W)` in the localizer's input range -> the same shape in [-e_d, e_d], fp32.
         """
         pixels, delta = self._perturbed(inputs)
         if not self.gate:
             return delta
-        score = self.judge(self._masked(pixels, delta))
-        soft = torch.sigmoid(score)
-        is_open = (score > 0).float() + (soft - soft.detach())
-        return delta * is_open.view(-1, 1, 1, 1)
+        return gated(delta, self.judge(self._masked(pixels, delta)))
 
     def examine(self, inputs: Tensor) -> Examined:
         """Return what the attack score is made of: perturbation and both masks, without the gate.
@@ -122,7 +113,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
     def judge(self, examined: Examined) -> Tensor:
         """Return the attack score `(B,)` of what `examine` found."""
-        return self.require_score()(features(*examined))
+        return judge(self.require_score(), examined)
 
     def suppress(self, inputs: Tensor) -> Tensor:
         """Return the inputs with the defensive perturbation added, in their range and dtype."""
@@ -136,18 +127,15 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
         Shape: `(B, 3, H, W)` in the localizer's input range, any size.
         """
-        suppressed = self.suppress(inputs)
+        suppressed, spec = self.suppress(inputs), self.spec
         return call_padded(
-            lambda x: self.localizer(x, *args, **kwargs),
-            suppressed,
-            self.spec.stride,
-            self.spec.smallest,
+            lambda x: self.localizer(x, *args, **kwargs), suppressed, spec.stride, spec.smallest
         )
 
     def save_pretrained(self, folder: str | Path, provenance: Provenance | None = None) -> Path:
         """Write `ansm.safetensors` and `config.json` into a folder, as the Hugging Face hub has it.
 
-        The localizer's own weights are not written; nothing is ever uploaded.
+        The localizer's own weights are not written, nothing is uploaded; see `load_pretrained`.
 
         Args:
             folder: made where there is none; one that holds something else's config is refused.
@@ -156,18 +144,32 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         Raises:
             WeightsError: the folder cannot be used, or the ANSM is a module of your own.
         """
-        from ansm_plugin.weights.folder import save_pretrained
+        from ansm_plugin.weights.ansm_file import AnsmFile, Provenance, identify
+        from ansm_plugin.weights.folder import write_folder
 
-        return save_pretrained(self, folder, provenance)
+        if not isinstance(self.ansm, ANSM):
+            raise WeightsError(
+                f"only an ANSM is saved; this localizer is defended by a module of your own, "
+                f"{type(self.ansm).__name__}: save its state_dict yourself."
+            )
+        origin = provenance or Provenance(
+            stage="untrained" if self.ansm.is_identity else "unrecorded",
+            localizer=identify(self.localizer, self.spec),
+            normalisation=self.spec.input_range,
+        )
+        file = AnsmFile(ansm=self.ansm, provenance=origin, score=self.score)
+        return write_folder(folder, file, self.spec)
 
     def _perturbed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pixels and what the ANSM adds to them, cut to keep them in [0, 1]."""
-        self._check(inputs)
+        # Not next(..., default): torch 2.6 cannot compile it.
+        home = [*(p.device for p in self.ansm.parameters()), None][0]
+        require_inputs(inputs, home)
         with torch.autocast(inputs.device.type, enabled=False):
             pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
         delta = self.ansm(pixels)
         with torch.autocast(inputs.device.type, enabled=False):
-            return pixels, torch.minimum(torch.maximum(delta.float(), -pixels), 1 - pixels)
+            return pixels, cut(pixels, delta.float())
 
     def _masked(self, pixels: Tensor, delta: Tensor) -> Examined:
         is_mixed = torch.is_autocast_enabled(pixels.device.type)  # as the caller has it
@@ -176,36 +178,37 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
     def require_score(self) -> AttackScore:
         """Return the coefficients of the attack score, or raise WeightsError if there are none."""
-        if self.score is None:
-            raise WeightsError(
-                "this ANSM has no attack score: it was not calibrated. Run `ansm calibrate "
-                "--localizer NAME --ansm FILE --output FILE` once, and wrap with that file."
-            )
-        return self.score
-
-    def _check(self, inputs: Tensor) -> None:
-        if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != 3:
-            given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-            raise ImageError(
-                f"a defended localizer was given {given}; it takes a tensor (B, 3, H, W)."
-            )
-        # Not next(..., default): torch 2.6 cannot compile it.
-        home = [*(p.device for p in self.ansm.parameters()), inputs.device][0]
-        if inputs.device != home:
-            raise LocalizerError(
-                f"the image is on {inputs.device}, the defended localizer on {home}; "
-                "move one of them with .to(device)."
-            )
-        # Data-dependent checks cannot be traced or compiled, and would stall nothing but those.
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            return
-        if not bool(torch.isfinite(inputs).all()):
-            raise ImageError("the image holds NaN or infinite values; give finite numbers.")
+        return require_score(self.score)
 
     def extra_repr(self) -> str:
         """Say whether the defence does anything yet."""
         untrained = isinstance(self.ansm, ANSM) and self.ansm.is_identity
         return "untrained: returns what the localizer returns" if untrained else "trained"
+
+
+@dataclass(frozen=True)
+class PixelView:
+    """A defended localizer as seen by who has pixels in [0, 1].
+
+    There and back rounds, but figures that were measured so are to be had again.
+    """
+
+    defended: DefendedLocalizer[Any]
+
+    def perturbation(self, pixels: Tensor) -> Tensor:
+        """Return the defensive perturbation in pixel units, through the gate if there is one.
+
+        Shape: `(B, 3, H, W)` in [0, 1] -> the same shape in [-e_d, e_d], fp32.
+        """
+        return self.defended.perturbation(self.defended.spec.normalise(pixels))
+
+    def suppress(self, pixels: Tensor) -> Tensor:
+        """Return the pixels with the perturbation added. Shape: `(B, 3, H, W)` -> the same."""
+        return pixels + self.perturbation(pixels)
+
+    def examine(self, pixels: Tensor) -> Examined:
+        """Return what the attack score is made of, as `DefendedLocalizer.examine` does."""
+        return self.defended.examine(self.defended.spec.normalise(pixels))
 
 
 def wrap_with_ansm(
@@ -242,21 +245,18 @@ def wrap_with_ansm(
         )
     if not isinstance(localizer, nn.Module):  # describe would say so, but a given spec skips it
         raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
-    spec = spec or describe(localizer)
-    device = device_of(localizer)
+    spec, module, score = spec or describe(localizer), ansm, None
     if weights is not None:
-        from ansm_plugin.weights.ansm_file import load_ansm, load_score, warn_if_foreign
+        from ansm_plugin.weights.ansm_file import AnsmFile
 
-        loaded = load_ansm(weights, into=ansm)
-        warn_if_foreign(weights, localizer)
-        score = load_score(weights)
-        return DefendedLocalizer(localizer, loaded.to(device), spec, score=score, gate=gate).eval()
-    if isinstance(ansm, nn.Module):
-        return DefendedLocalizer(localizer, ansm, spec, gate=gate).eval()
-    if ansm is not None and not isinstance(ansm, str):
+        file = AnsmFile.read(weights, into=ansm)
+        file.warn_unless_for(localizer)
+        module, score = file.ansm.to(device_of(localizer)), file.score
+    elif ansm is None or isinstance(ansm, str):
+        module = ANSM(ansm or DEFAULT_PRESET).to(device_of(localizer))
+    if not isinstance(module, nn.Module):
         raise ConfigError(f"ansm is {ansm!r}; allowed: a preset name or a torch module.")
-    fresh = ANSM(ansm or DEFAULT_PRESET).to(device)
-    return DefendedLocalizer(localizer, fresh, spec, gate=gate).eval()
+    return DefendedLocalizer(localizer, module, spec, score=score, gate=gate).eval()
 
 
 def unwrap(defended: DefendedLocalizer[L]) -> L:
@@ -271,26 +271,29 @@ def unwrap(defended: DefendedLocalizer[L]) -> L:
     return localizer
 
 
+def load_pretrained(folder: str | Path, localizer: L) -> DefendedLocalizer[L]:
+    """Defend a localizer by what `save_pretrained` wrote; warn where it is another localizer.
+
+    The recorded spec is used, so normalisation and taps are those of the training.
+
+    Raises:
+        WeightsError: the folder is not one of `save_pretrained`, or its files are damaged.
+        LocalizerError: the localizer cannot be wrapped.
+    """
+    from ansm_plugin.weights.folder import read_folder
+
+    spec, weights = read_folder(folder)
+    return wrap_with_ansm(localizer, str(weights), spec=spec)
+
+
+# As a function, as 0.1 had it.
+save_pretrained = DefendedLocalizer.save_pretrained
+
+
 def _accept_bare_state(
     defended: DefendedLocalizer[Any], state: dict[str, Any], prefix: str, *_: Any
 ) -> None:
-    """Give the names in a state dict the form they have here, before torch compares them."""
-    names = _unwrapped(name.removeprefix(prefix) for name in state if name.startswith(prefix))
-    own = defended.localizer.state_dict()
-    is_pair = any(name.startswith(("ansm.", "localizer.")) for name in names.values())
-    is_bare = own.keys() == set(names.values()) or not is_pair
-    home = "localizer." if is_bare else ""
-    state.update({f"{prefix}{home}{n}": state.pop(prefix + given) for given, n in names.items()})
-    if is_bare:
-        state.update({f"{prefix}ansm.{k}": v for k, v in defended.ansm.state_dict().items()})
+    """Before torch loads a state dict; a function of the module, so that pairs can be pickled."""
+    from ansm_plugin.weights.names import accept_bare_state
 
-
-def _unwrapped(names: Iterable[str]) -> dict[str, str]:
-    """Return each name with and without the wrapper prefixes that all of them share."""
-    given = list(names)
-    short = given
-    while prefix := next((p for p in _WRAPPERS if all(n.startswith(p) for n in short)), None):
-        if not short:
-            break
-        short = [name.removeprefix(prefix) for name in short]
-    return dict(zip(given, short, strict=True))
+    accept_bare_state(defended.localizer, defended.ansm, state, prefix)

@@ -17,7 +17,10 @@ from typing import Any
 _ROOT = __name__.rpartition(".")[0]
 MOVED: dict[str, tuple[str, ...]] = {
     "adapters": ("weights.adapters",),
-    "anti_forensics": ("evaluation.attack_set",),
+    "anti_forensics": (
+        "evaluation.attack_set",
+        "evaluation.manifest",
+    ),
     "attacked": ("training.cache",),
     "augment": ("data.augment",),
     "bench": (
@@ -57,8 +60,10 @@ MOVED: dict[str, tuple[str, ...]] = {
     "forgeries": (
         "data.pixels",
         "data.forgeries",
+        "data.donors",
         "data.traces",
         "data.codec",
+        "data.blur",
     ),
     "lists": ("data.pairs",),
     "localize": (
@@ -72,13 +77,19 @@ MOVED: dict[str, tuple[str, ...]] = {
     ),
     "photographs": ("data.photographs",),
     "pictures": ("report.panels",),
-    "pretrained": ("weights.folder",),
+    "pretrained": (
+        "defended",
+        "weights.folder",
+    ),
     "processes": (
         "system.processes",
         "system.lines",
         "system.signals",
     ),
-    "registry": ("localizer.families",),
+    "registry": (
+        "localizer.families",
+        "recipes.registry",
+    ),
     "samples": ("data.samples",),
     "score_file": ("weights.ansm_file",),
     "taps": ("localizer.taps",),

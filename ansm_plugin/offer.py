@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ansm_plugin.plugins import API_VERSION
+
 if TYPE_CHECKING:
     from torch import nn
 
     from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.plugins import API_VERSION
 
 DEFENSES = "forensics.defenses"
 MODELS = "forensics.models"

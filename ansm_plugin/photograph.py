@@ -105,10 +105,9 @@ def localize_scored(
 
 
 def _scored_tile(defended: DefendedLocalizer[Any], pixels_hw3: Pixels) -> Scored:
-    home = device_of(defended)
-    inputs = defended.spec.normalise(to_tensor(pixels_hw3).to(home))
+    pixels = to_tensor(pixels_hw3).to(device_of(defended))
     with torch.inference_mode():
-        examined = defended.examine(inputs)
+        examined = defended.pixels.examine(pixels)
         score = float(defended.judge(examined)[0])
         masks = torch.sigmoid(torch.cat([examined.bare, examined.defended]))[:, 0].cpu().numpy()
     if not math.isfinite(score) or not np.isfinite(masks).all():

@@ -1,7 +1,7 @@
 """Plugins by entry point: how a host toolkit finds them.
 
-This module needs the standard library alone, so that a host toolkit can copy it instead of
-depending on us.
+This module needs the standard library alone, so that a host toolkit can copy the file as it is
+instead of depending on us.
 """
 
 from __future__ import annotations
@@ -9,13 +9,6 @@ from __future__ import annotations
 import os
 import warnings
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-# --- copy from here, with `os`, `warnings`, `EntryPoint` and `entry_points` from above ------------
 
 API_VERSION = 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.localizer.families import family, family_names
+from ansm_plugin.localizer.families import build, family_names
 from ansm_plugin.weights.adapters import apply_adapter, is_adapter
 from ansm_plugin.weights.tensors import load_localizer_weights
 
@@ -68,8 +68,8 @@ def build_architecture(name: str) -> nn.Module:
         known = [*REFERENCE, *(f"{f}:..." for f in family_names()), "module:function"]
         raise ConfigError(unknown_name("localizer", name, known))
     if kind in family_names():
-        return family(kind).build(query)
-    return family("plain").build(f"{kind}:{query}")
+        return build(kind, query)
+    return build("plain", f"{kind}:{query}")
 
 
 def packaged_weights(name: str) -> Path:

@@ -1,7 +1,10 @@
 """timm encoders under the reference head, e.g. `timm:convnext_tiny`.
 
-timm models classify; to localize they need a head. The reference head is light: every stage is
-projected to `width` channels, enlarged to the finest stage, summed, and turned into one logit.
+timm models classify; to localize they need a head. The reference head is light: every encoder
+stage is projected to `width` channels, enlarged to the finest one, summed, and turned into one
+logit.
+
+Shape suffixes: B batch, C channels of a feature, H height, W width (pixels).
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ def matches(localizer: nn.Module) -> bool:
 
 
 def describe(localizer: nn.Module) -> LocalizerSpec:
-    """Return how to talk to it: normalisation of the encoder, middle stages as taps."""
+    """Return how to talk to it: normalisation of the encoder, its middle stages as taps."""
     if not isinstance(localizer, TimmLocalizer):
         raise LocalizerError(f"{type(localizer).__name__} is not a timm localizer.")
     mean, std, source = find_normalisation(localizer)

@@ -18,6 +18,7 @@ from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.families import describe
+from ansm_plugin.localizer.modes import device_of, frozen_eval
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.taps import taps
 
@@ -71,24 +72,20 @@ class Lesson(nn.Module):
         super().__init__()
         self.student = student
         master = build_localizer(teacher).requires_grad_(False)
-        master.to(next(student.parameters()).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        master.to(device_of(student), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._teacher = Network(master, describe(master), hints, precision)  # no part of the module
         self._network = Network(student, describe(student), hints, precision)
         self.projections = self._fitting(hints)
 
     def _fitting(self, hints: Sequence[str]) -> nn.ModuleList:
         """Return a projection per hint, from the student's channels to the teacher's."""
-        parameter = next(self.student.parameters())
-        was_training = self.student.training
-        self.student.eval()  # one image would move the statistics of a BatchNorm
-        try:
-            with torch.no_grad():
-                blank = torch.zeros(1, 3, 64, 64, device=parameter.device)
-                own, taught = self._network(blank).features, self._teacher(blank).features
-                projections = [_projection(*each) for each in zip(hints, own, taught, strict=True)]
-        finally:
-            self.student.train(was_training)
-        return nn.ModuleList(projections).to(parameter.device)
+        device = device_of(self.student)
+        # In eval mode: one image would move the statistics of a BatchNorm.
+        with frozen_eval(self.student), torch.no_grad():
+            blank = torch.zeros(1, 3, 64, 64, device=device)
+            own, taught = self._network(blank).features, self._teacher(blank).features
+        projections = [_projection(*each) for each in zip(hints, own, taught, strict=True)]
+        return nn.ModuleList(projections).to(device)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the student's logits, the teacher's masks in [0, 1], and the hint loss.

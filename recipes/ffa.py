@@ -8,27 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
-from ansm_plugin.attacks import Forward
+from ansm_plugin.ansm import DEFAULT_PRESET
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.localizer.call import Forward
 from ansm_plugin.localizer.taps import parse_tap, taps
-from ansm_plugin.recipes.config import save_config
-from ansm_plugin.recipes.stage import Stage, Workplace, prepare, train_stage
+from ansm_plugin.recipes.run import AnsmRun, start_with
+from ansm_plugin.recipes.stage import Setup, Stage
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.checkpoints import require_own_checkpoint
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, Step, StepOutput
+from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import channelwise_kl, l2cos
-from ansm_plugin.training.randomness import seeded
-from ansm_plugin.weights.ansm_file import load_ansm
-from ansm_plugin.weights.tensors import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ class Ffa:
         loss: "channelwise_kl" as in the paper, "reverse_kl" for the other order, or "l2cos".
         scale: one factor on the whole loss, which is small by its 1/N.
         alpha: guards the logarithm of `channelwise_kl`.
-        taps: stages to align; empty takes those of the localizer's spec.
+        taps: encoder stages to align; empty takes those of the localizer's spec.
         fit: how long and how fast.
     """
 
@@ -75,69 +71,33 @@ def run(recipe: FfaRecipe, output: Path, progress: Progress = silent) -> Path:
     Raises:
         AnsmError: a name, a file or a folder cannot be used, or training stopped.
     """
-    require_own_checkpoint(output, "ffa", {"recipe": asdict(recipe)})
-    save_config(recipe, output / "ffa.toml")
-    ansm, parent = first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
-    place = prepare(recipe, ansm, output, progress)
-    return run_stage(
-        place, recipe.ffa, output, recipe=asdict(recipe), parent=parent, progress=progress
-    )
+    # The start first: nothing is written for one that cannot be read.
+    start = start_with(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
+    run = AnsmRun("ffa", recipe, output, start, progress=progress)
+    run.claim()
+    return run.train("ffa", lambda setup: make_step(setup, recipe.ffa), recipe.ffa.fit)
 
 
-def first_module(preset: str, start: Path | None, seed: int) -> tuple[ANSM, str]:
-    """Return the module that stage 1 begins with, and the sha256 of its file, "" if it is fresh.
-
-    Raises:
-        AnsmError: an unknown preset, or a file that holds no ANSM.
-    """
-    if start is not None:
-        return load_ansm(start), sha256_of(start)
-    with seeded(seed):
-        return ANSM(preset), ""
-
-
-def run_stage(
-    place: Workplace,
-    ffa: Ffa,
-    output: Path,
-    *,
-    recipe: dict[str, Any],
-    parent: str = "",
-    progress: Progress = silent,
-) -> Path:
-    """Align features at a prepared workplace; write `output/ffa.safetensors`."""
-    return train_stage(
-        "ffa",
-        place,
-        place.each(lambda one: make_step(one, ffa)),
-        ffa.fit,
-        output,
-        recipe=recipe,
-        parent=parent,
-        progress=progress,
-    )
-
-
-def make_step(place: Workplace, ffa: Ffa) -> Step:
-    """Return the step of stage 1 at a prepared workplace.
+def make_step(setup: Setup, ffa: Ffa) -> Step:
+    """Return the step of stage 1, which aligns features of suppressed attacked images.
 
     Raises:
         ConfigError: neither the choices nor the localizer's spec name taps.
     """
-    names = ffa.taps or place.spec.taps
+    names = ffa.taps or setup.spec.taps
     if not names:
         raise ConfigError(
-            f"{type(place.defended.localizer).__name__} has no known taps; name the stages to "
+            f"{type(setup.defended.localizer).__name__} has no known taps; name the stages to "
             "align: taps = ['module.path', ...]."
         )
-    features = Features(place.defended.localizer, names, place.forward(ffa.fit.precision))
+    features = Features(setup.defended.localizer, names, setup.forward(ffa.fit.precision))
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
-        originals, _, attacked = place.pairs.draw(ffa.fit.batch_size, generator, shard)
+    def step(turn: Turn) -> StepOutput:
+        originals, _, attacked = setup.pairs.draw(ffa.fit.batch_size, turn.generator, turn.share)
         # Not kept from epoch to epoch: few crops are drawn twice, and they take up to gigabytes.
         with torch.no_grad():
             clean = features(originals)
-        suppressed = place.suppress(attacked)
+        suppressed = setup.suppress(attacked)
         loss = align(ffa, features(suppressed.images), clean)
         return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
 

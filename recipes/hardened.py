@@ -8,30 +8,29 @@ is trained, or a few parameters of a copy of the localizer with it (`tune`), or 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.attacks.radius import require_radii_255
+from ansm_plugin.attacks.spec import require_attacks
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.modes import frozen_eval
-from ansm_plugin.recipes.config import save_config
-from ansm_plugin.recipes.ffa import first_module
 from ansm_plugin.recipes.overfitting import Checks, Watch, hold_out
-from ansm_plugin.recipes.stage import Pairs, Stage, Suppressed, Workplace, prepare
+from ansm_plugin.recipes.run import AnsmRun, start_with
+from ansm_plugin.recipes.stage import Pairs, Setup, Stage, Suppressed
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
-from ansm_plugin.system.processes import processes
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.checkpoints import require_own_checkpoint
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, Step, StepOutput, discard_checkpoint, fit, step_index
+from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import dual_mask, mask_loss
 from ansm_plugin.weights.adapters import save_adapter
-from ansm_plugin.weights.ansm_file import save_ansm
 
 NAME = "hardened"
 
@@ -66,13 +65,8 @@ class Hardened:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for unknown attacks and numbers out of range."""
-        for name in self.attacks:
-            attack_spec(name, steps=self.attack_steps)
-        if not self.attacks or not self.eps_255 or not all(0 < e <= 255 for e in self.eps_255):
-            raise ConfigError(
-                f"attacks {self.attacks} and eps_255 {self.eps_255} need one entry each or more, "
-                "eps_255 in (0, 255]."
-            )
+        require_attacks(self.attacks, steps=self.attack_steps)
+        require_radii_255("eps_255", self.eps_255)
         for name in ("ramp", "warm_start"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0 to 1.")
@@ -115,12 +109,22 @@ def run(recipe: HardenedRecipe, output: Path, progress: Progress = silent) -> Pa
         AnsmError: a name, a file or a folder cannot be used, or training stopped.
     """
     _require_a_subject(recipe)
-    # The file first: nothing is written for a start that cannot be read.
-    ansm, parent = first_module(recipe.ansm or "tiny", recipe.start, recipe.hardened.fit.seed)
-    require_own_checkpoint(output, NAME, {"recipe": asdict(recipe)})
-    save_config(recipe, output / f"{NAME}.toml")
-    place = prepare(recipe, ansm, output, progress)
-    return run_stage(place, recipe, output, parent=parent, progress=progress)
+    # The start first: nothing is written for one that cannot be read.
+    start = start_with(recipe.ansm or "tiny", recipe.start, recipe.hardened.fit.seed)
+    run = AnsmRun(NAME, recipe, output, start, progress=progress)
+    run.claim()
+    setup = run.setup if recipe.tune == "none" else tunable(run.setup, recipe)
+    step = setup.each(partial(make_step, hardened=recipe.hardened, alone=recipe.alone))
+    # The pair keeps its localizer in eval mode, and the ANSM alone would leave out what is tuned.
+    trained = setup.ansm if recipe.tune == "none" else setup.defended
+    return run.fit(
+        NAME,
+        trained,
+        step,
+        recipe.hardened.fit,
+        decided=run.decided(),
+        write=lambda logs: write_weights(run, setup, logs),
+    )
 
 
 def _require_a_subject(recipe: HardenedRecipe) -> None:
@@ -141,63 +145,50 @@ def _require_a_subject(recipe: HardenedRecipe) -> None:
         )
 
 
-def run_stage(
-    place: Workplace,
-    recipe: HardenedRecipe,
-    output: Path,
-    *,
-    parent: str = "",
-    progress: Progress = silent,
-) -> Path:
-    """Harden what stands at a prepared workplace; write the files."""
-    table, given = asdict(recipe), place.defended.localizer
-    identity = {"recipe": table, "localizer": place.identify(), "parent": parent}
+def write_weights(run: AnsmRun, setup: Setup, logs: dict[str, float]) -> Path:
+    """Write the adapter and the ANSM of a finished run, whichever was trained.
+
+    Args:
+        run: of a `HardenedRecipe`; its own setup holds the localizer as it was given.
+        setup: what was trained.
+        logs: the last ones.
+
+    Returns:
+        the file of the ANSM, or of the adapter where that is alone.
+    """
+    recipe, adapter = run.recipe, run.output / "adapter.safetensors"
     if recipe.tune != "none":
-        place = tunable(place, recipe)
-    last: dict[str, float] = {}
-
-    def watch(stage: str, done: int, steps: int, logs: dict[str, float]) -> None:
-        last.update(logs)
-        progress(stage, done, steps, logs)
-
-    step = place.each(lambda one: make_step(one, recipe.hardened, alone=recipe.alone))
-    # The pair keeps its localizer in eval mode, and the ANSM alone would leave out what is tuned.
-    trained = place.ansm if recipe.tune == "none" else place.defended
-    fit(NAME, trained, step, recipe.hardened.fit, folder=output, identity=identity, progress=watch)
-
-    def keep() -> Path:
-        adapter, path = output / "adapter.safetensors", output / f"{NAME}.safetensors"
-        if recipe.tune != "none":
-            merged(place.defended.localizer)
-            save_adapter(place.defended.localizer, given, adapter, recipe=table, parent=parent)
-        if not recipe.alone:
-            # After the merge: its state is what the module was trained for.
-            save_ansm(place.ansm, path, place.provenance(NAME, table, last, parent))
-        discard_checkpoint(output, NAME)
-        return adapter if recipe.alone else path
-
-    return processes().once(keep)
+        given, tuned = run.setup.defended.localizer, merged(setup.defended.localizer)
+        table = run.trainings[NAME]["recipe"]
+        save_adapter(tuned, given, adapter, recipe=table, parent=run.parent)
+    if recipe.alone:
+        return adapter
+    # After the merge: its state is what the module was trained for.
+    return run.write_ansm(NAME, setup, logs)
 
 
-def tunable(place: Workplace, recipe: HardenedRecipe) -> Workplace:
-    """Return the workplace with a copy of the localizer whose chosen parameters are trained."""
+def tunable(setup: Setup, recipe: HardenedRecipe) -> Setup:
+    """Return the setup with a copy of the localizer whose chosen parameters are trained."""
     seed = recipe.hardened.fit.seed
-    copied = tunable_copy(place.defended.localizer, recipe.tune, rank=recipe.rank, seed=seed)
-    defended: DefendedLocalizer[nn.Module] = DefendedLocalizer(copied, place.ansm, place.spec)
+    copied = tunable_copy(setup.defended.localizer, recipe.tune, rank=recipe.rank, seed=seed)
+    defended: DefendedLocalizer[nn.Module] = DefendedLocalizer(copied, setup.ansm, setup.spec)
     for parameter in tuned_parameters(copied, recipe.tune):
         parameter.requires_grad_(True)
     if recipe.alone:
-        place.ansm.requires_grad_(False)
-    return replace(place, defended=defended.eval())
+        setup.ansm.requires_grad_(False)
+    return replace(setup, defended=defended.eval())
 
 
-def make_step(place: Workplace, hardened: Hardened, *, alone: bool = False) -> Step:
-    """Return the step of stage 3 at a prepared workplace."""
+def make_step(setup: Setup, hardened: Hardened, *, alone: bool = False) -> Step:
+    """Return the step of stage 3, which attacks module and localizer first.
+
+    `alone` leaves the module out of both: images are attacked and scored without it.
+    """
     precision = hardened.fit.precision
-    forward = place.forward(precision)
-    attacked_model = place.defended.localizer if alone else place.defended
-    knowing = mask_forward(attacked_model, place.spec, precision=precision)
-    pairs, held = hold_out(place.pairs, hardened.checks.images)
+    forward = setup.forward(precision)
+    attacked_model = setup.defended.localizer if alone else setup.defended
+    knowing = mask_forward(attacked_model, setup.spec, precision=precision)
+    pairs, held = hold_out(setup.pairs, hardened.checks.images)
     watch = Watch(
         knowing,
         attacked_model,
@@ -207,30 +198,33 @@ def make_step(place: Workplace, hardened: Hardened, *, alone: bool = False) -> S
         checks=hardened.checks,
     )
 
-    def suppress(images: Tensor) -> Suppressed:
-        return Suppressed(images, images.new_zeros(()), 0.0) if alone else place.suppress(images)
-
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
-        done = step_index(generator, hardened.fit.seed)
-        third = max(shard.count, hardened.fit.batch_size // 3)
-        search = draw_search(hardened, pairs, third, generator, done / hardened.fit.steps)
+    def step(turn: Turn) -> StepOutput:
+        search = draw_search(hardened, pairs, turn)
         # Drawn for the whole batch, so that it is the same for any number of processes.
-        originals, masks, attacked, start, radii = (shard.of(t) for t in search.tensors)
+        originals, masks, attacked, start, radii = (turn.share.of(t) for t in search.tensors)
         spec = attack_spec(search.attack, steps=hardened.attack_steps)
         with frozen_eval(attacked_model):
             hardest = run_attack(knowing, originals, masks, radii, spec, start=start)
-        suppressed = suppress(torch.cat([hardest, attacked, originals]))
-        with_knowledge, without, clean = forward(suppressed.images).chunk(3)
-        share = hardened.bce_weight
-        loss = hardened.knowing_weight * mask_loss(
-            with_knowledge, masks, bce_weight=share
-        ) + dual_mask(
-            without, clean, masks, original_weight=hardened.original_weight, bce_weight=share
-        )
-        logs = {"saturated": suppressed.saturated, **watch.look(done, hardened.fit.steps)}
-        return StepOutput(loss + suppressed.penalty, logs)
+        versions = torch.cat([hardest, attacked, originals])
+        suppressed = _as_they_are(versions) if alone else setup.suppress(versions)
+        loss = _loss(hardened, forward(suppressed.images), masks)
+        logs = watch.look(turn.index, hardened.fit.steps)
+        return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated, **logs})
 
     return step
+
+
+def _as_they_are(images: Tensor) -> Suppressed:
+    return Suppressed(images, images.new_zeros(()), 0.0)
+
+
+def _loss(hardened: Hardened, logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the loss of logits `(3B, 1, H, W)`: attacked with knowledge, without, original."""
+    with_knowledge, without, clean = logits.chunk(3)
+    share = hardened.bce_weight
+    return hardened.knowing_weight * mask_loss(with_knowledge, masks, bce_weight=share) + dual_mask(
+        without, clean, masks, original_weight=hardened.original_weight, bce_weight=share
+    )
 
 
 @dataclass(frozen=True)
@@ -247,14 +241,15 @@ class Search:
     tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def draw_search(
-    hardened: Hardened, pairs: Pairs, count: int, generator: torch.Generator, progress: float
-) -> Search:
-    """Draw crops, an attack, its radii and where it starts; `progress` is in [0, 1)."""
-    originals, masks, attacked = pairs.draw(count, generator, Shard(0, 1))
+def draw_search(hardened: Hardened, pairs: Pairs, turn: Turn) -> Search:
+    """Draw crops, an attack, its radii and where it starts, for the whole batch of a turn."""
+    generator = turn.generator
+    count = max(turn.share.count, hardened.fit.batch_size // 3)
+    originals, masks, attacked = pairs.draw(count, generator)
     name = hardened.attacks[int(torch.randint(len(hardened.attacks), (), generator=generator))]
     choice = torch.randint(len(hardened.eps_255), (count,), generator=generator)
-    grown = min(1.0, progress / hardened.ramp) if hardened.ramp else 1.0
+    done = turn.index / hardened.fit.steps
+    grown = min(1.0, done / hardened.ramp) if hardened.ramp else 1.0
     radii = (grown * torch.tensor(hardened.eps_255)[choice] / 255).to(originals.device)
     noise = (2 * torch.rand(originals.shape, generator=generator) - 1).to(originals.device)
     warm = torch.rand(count, generator=generator).to(originals.device) < hardened.warm_start

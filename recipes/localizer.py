@@ -17,12 +17,11 @@ from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.traits import fingerprint
-from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.distillation import Lesson
+from ansm_plugin.recipes.run import Run
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.checkpoints import require_own_checkpoint
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, StepOutput, discard_checkpoint, fit, training_device
+from ansm_plugin.training.loop import Step, StepOutput, Turn, training_device
 from ansm_plugin.training.losses import mask_loss
 from ansm_plugin.training.randomness import seeded
 from ansm_plugin.weights.tensors import (
@@ -31,6 +30,8 @@ from ansm_plugin.weights.tensors import (
     tensor_names,
     write_tensors,
 )
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of images and masks, `(B, C, H, W)` in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,27 @@ def run(recipe: LocalizerRecipe, output: Path, progress: Progress = silent) -> P
     Raises:
         AnsmError: the data, the name or the folder cannot be used, or training stopped.
     """
-    require_own_checkpoint(output, "localizer", asdict(recipe))
-    save_config(recipe, output / "localizer.toml")
+    trainings = {"localizer": asdict(recipe)}
+    run = Run("localizer", recipe, output, trainings=trainings, progress=progress)
+    run.claim()
+    model = first_model(recipe)
+    trained, loss_of = objective(recipe, model)
+    step = make_step(recipe, load_crops(recipe.data).to(training_device()), loss_of)
+
+    def write(logs: dict[str, float]) -> Path:
+        metadata = {"format": "localizer", "name": recipe.localizer, "sha256": fingerprint(model)}
+        return write_tensors(model.state_dict(), output / "localizer.safetensors", metadata)
+
+    decided = {"parent": sha256_of(recipe.start) if recipe.start else ""}
+    return run.fit("localizer", trained, step, recipe.fit, decided=decided, write=write)
+
+
+def first_model(recipe: LocalizerRecipe) -> nn.Module:
+    """Return the localizer that training begins with, on the device that it is trained on.
+
+    Raises:
+        AnsmError: the name, or the weights to start from, cannot be used.
+    """
     with seeded(recipe.fit.seed):
         model = build_architecture(recipe.localizer)
     if recipe.start is not None:
@@ -87,36 +107,23 @@ def run(recipe: LocalizerRecipe, output: Path, progress: Progress = silent) -> P
     if recipe.residual_stem:
         make_residual(model, recipe.residual_stem)
     model.to(memory_format=torch.channels_last)
-    device = training_device()
-    model.to(device)
-    trained, loss_of = objective(recipe, model)
-    crops = load_crops(recipe.data).to(device)
+    return model.to(training_device())
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
-        images, masks = draw(crops, recipe.fit.batch_size, generator, shard)
-        images, masks = dihedral(images, masks, generator)
-        if float(torch.rand((), generator=generator)) < recipe.photometric:
-            images = photometric(images, generator)
+
+def make_step(recipe: LocalizerRecipe, crops: Forgeries, loss_of: Loss) -> Step:
+    """Return the step on crops, turned and mirrored, some with other light."""
+
+    def step(turn: Turn) -> StepOutput:
+        images, masks = draw(crops, recipe.fit.batch_size, turn)
+        images, masks = dihedral(images, masks, turn.generator)
+        if float(torch.rand((), generator=turn.generator)) < recipe.photometric:
+            images = photometric(images, turn.generator)
         return StepOutput(loss_of(images, masks), {})
 
-    fit(
-        "localizer",
-        trained,
-        step,
-        recipe.fit,
-        folder=output,
-        identity=asdict(recipe) | {"parent": sha256_of(recipe.start) if recipe.start else ""},
-        progress=progress,
-    )
-    metadata = {"format": "localizer", "name": recipe.localizer, "sha256": fingerprint(model)}
-    path = write_tensors(model.state_dict(), output / "localizer.safetensors", metadata)
-    discard_checkpoint(output, "localizer")
-    return path
+    return step
 
 
-def objective(
-    recipe: LocalizerRecipe, model: nn.Module
-) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
+def objective(recipe: LocalizerRecipe, model: nn.Module) -> tuple[nn.Module, Loss]:
     """Return the module to train, and the loss of images and masks, both `(B, C, H, W)` in [0, 1].
 
     Raises:
@@ -177,9 +184,7 @@ def make_residual(model: nn.Module, gain: float) -> None:
         stem.weight.sub_(stem.weight.mean((2, 3), keepdim=True)).mul_(gain)
 
 
-def draw(
-    crops: Forgeries, count: int, generator: torch.Generator, shard: Shard
-) -> tuple[Tensor, Tensor]:
+def draw(crops: Forgeries, count: int, turn: Turn) -> tuple[Tensor, Tensor]:
     """Draw `count` crops; return this process's share as float images and masks in [0, 1]."""
-    index = shard.of(torch.randint(len(crops), (count,), generator=generator))
+    index = turn.share.of(torch.randint(len(crops), (count,), generator=turn.generator))
     return crops.images[index].float().div(255), crops.masks[index].float()

@@ -6,25 +6,22 @@ Attacked and original images both localize as well as before: each branch is hel
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward
 from ansm_plugin.data.augment import channel
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.recipes.config import save_config
-from ansm_plugin.recipes.stage import Pairs, Stage, Workplace, prepare, train_stage
+from ansm_plugin.localizer.call import Forward
+from ansm_plugin.recipes.run import AnsmRun, start_from
+from ansm_plugin.recipes.stage import Pairs, Setup, Stage
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.checkpoints import require_own_checkpoint
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, Step, StepOutput
+from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import dual_mask
-from ansm_plugin.weights.ansm_file import load_ansm
-from ansm_plugin.weights.tensors import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,53 +73,28 @@ def run(recipe: MgrRecipe, output: Path, progress: Progress = silent) -> Path:
             "stage 2 starts from stage 1: give start, the ffa.safetensors of `ansm train ffa`, or "
             "run `ansm train two-stage`."
         )
-    ansm = load_ansm(recipe.start)
-    require_own_checkpoint(output, "mgr", {"recipe": asdict(recipe)})
-    save_config(recipe, output / "mgr.toml")
-    place = prepare(recipe, ansm, output, progress)
-    parent = sha256_of(recipe.start)
-    return run_stage(
-        place, recipe.mgr, output, recipe=asdict(recipe), parent=parent, progress=progress
-    )
+    # The start first: nothing is written for one that cannot be read.
+    run = AnsmRun("mgr", recipe, output, start_from(recipe.start), progress=progress)
+    run.claim()
+    return run.train("mgr", lambda setup: make_step(setup, recipe.mgr), recipe.mgr.fit)
 
 
-def run_stage(
-    place: Workplace,
-    mgr: Mgr,
-    output: Path,
-    *,
-    recipe: dict[str, Any],
-    parent: str,
-    progress: Progress = silent,
-) -> Path:
-    """Refine by masks at a prepared workplace; write `output/mgr.safetensors`."""
-    return train_stage(
-        "mgr",
-        place,
-        place.each(lambda one: make_step(one, mgr)),
-        mgr.fit,
-        output,
-        recipe=recipe,
-        parent=parent,
-        progress=progress,
-    )
-
-
-def make_step(place: Workplace, mgr: Mgr) -> Step:
-    """Return the step of stage 2 at a prepared workplace."""
-    forward, pairs = place.quick_forward(mgr.fit.precision), place.pairs
+def make_step(setup: Setup, mgr: Mgr) -> Step:
+    """Return the step of stage 2, which holds both branches against their masks."""
+    forward, pairs = setup.quick_forward(mgr.fit.precision), setup.pairs
     # They change as little as the localizer does: made once.
     pairs = pairs._replace(masks=branch_masks(mgr, forward, pairs))
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
-        half = max(shard.count, mgr.fit.batch_size // 2)
-        originals, targets, attacked = pairs.draw(half, generator, Shard(0, 1))
+    def step(turn: Turn) -> StepOutput:
+        share, generator = turn.share, turn.generator
+        half = max(share.count, mgr.fit.batch_size // 2)
+        # Drawn for the whole batch, so that it is the same for any number of processes.
+        originals, targets, attacked = pairs.draw(half, generator)
         if float(torch.rand((), generator=generator)) < mgr.channel:
-            # Drawn for the whole batch, so that it is the same for any number of processes.
             attacked, originals = channel(torch.cat([attacked, originals]), generator).chunk(2)
-        suppressed = place.suppress(torch.cat([shard.of(attacked), shard.of(originals)]))
+        suppressed = setup.suppress(torch.cat([share.of(attacked), share.of(originals)]))
         attacked_logits, original_logits = forward(suppressed.images).chunk(2)
-        of_attacked, of_originals = shard.of(targets).chunk(2, dim=1)
+        of_attacked, of_originals = share.of(targets).chunk(2, dim=1)
         loss = dual_mask(
             attacked_logits,
             original_logits,

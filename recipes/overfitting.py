@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ansm_plugin.attacks import AttackSpec, Forward, run_attack
+from ansm_plugin.attacks import AttackSpec, run_attack
 from ansm_plugin.errors import ConfigError, TrainingError
+from ansm_plugin.localizer.call import Forward
 from ansm_plugin.localizer.modes import frozen_eval
 from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.recipes.stage import Pairs

@@ -1,8 +1,7 @@
-"""What FFA and MgR share: the frozen localizer, its attacked crops, and the suppressed image."""
+"""What stages 1 to 3 share: the frozen localizer, its attacked crops, and the suppressed image."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,36 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ansm_plugin.ansm import ANSM, saturated_share
-from ansm_plugin.attacks import Forward
+from ansm_plugin.ansm import ANSM, add, saturated_share
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
-from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.folding import folded
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.system.processes import processes
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.cache import AttackMixture, attacked_crops
-from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import (
-    Shard,
-    Step,
-    StepOutput,
-    discard_checkpoint,
-    fit,
-    training_device,
-)
-from ansm_plugin.weights.ansm_file import Provenance, identify, read_ansm_metadata, save_ansm
-from ansm_plugin.weights.metadata import read_json
+from ansm_plugin.training.loop import WHOLE, Share, Step, StepOutput, Turn, training_device
+from ansm_plugin.weights.ansm_file import Provenance, identify
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Choices that both stages make.
+    """Choices that every training stage of an ANSM makes.
 
     Attributes:
         localizer: its name, with `@weights.safetensors` unless it is a reference localizer.
@@ -68,10 +57,10 @@ class Pairs(NamedTuple):
     attacked: Tensor
 
     def draw(
-        self, count: int, generator: torch.Generator, shard: Shard
+        self, count: int, generator: torch.Generator, share: Share = WHOLE
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw rows; return this process's share as floats: originals, masks, attacked."""
-        index = shard.of(torch.randint(len(self.masks), (count,), generator=generator))
+        """Draw `count` rows; return a share of them as floats: originals, masks, attacked."""
+        index = share.of(torch.randint(len(self.masks), (count,), generator=generator))
         originals, attacked = (t[index].float().div(255) for t in (self.originals, self.attacked))
         return originals, self.masks[index].float(), attacked
 
@@ -84,8 +73,10 @@ class Suppressed(NamedTuple):
     saturated: float
 
 
-def prepare(stage: Stage, ansm: ANSM, output: Path, progress: Progress = silent) -> Workplace:
-    """Build the defended localizers and the attacked crops of a stage.
+def prepare(stage: Stage, ansm: ANSM, output: Path, progress: Progress = silent) -> Setup:
+    """Build the defended localizers and the attacked crops of a training stage.
+
+    The crops lie in `output/attacked`, those of further localizers in `output/attacked-2` and on.
 
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
@@ -101,7 +92,7 @@ def prepare(stage: Stage, ansm: ANSM, output: Path, progress: Progress = silent)
 
 def _prepare(
     stage: Stage, name: str, crops: Forgeries, ansm: ANSM, folder: Path, progress: Progress
-) -> Workplace:
+) -> Setup:
     localizer = build_localizer(name)
     defended = wrap_with_ansm(localizer, ansm=ansm)
     defended.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,30 +108,34 @@ def _prepare(
         progress=progress,
         among=processes(),
     )
-    return Workplace(defended, Pairs(crops.images, crops.masks, attacked), stage)
+    return Setup(defended, Pairs(crops.images, crops.masks, attacked), stage)
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """The defended localizer, its training pairs and the choices of the stage.
+class Setup:
+    """What a training stage works on.
 
-    `others` are the workplaces of further localizers behind the same ANSM.
+    Attributes:
+        defended: the localizer behind the ANSM in training.
+        pairs: its training pairs.
+        stage: the choices.
+        others: the setups of further localizers behind the same ANSM.
     """
 
     defended: DefendedLocalizer[nn.Module]
     pairs: Pairs
     stage: Stage
-    others: tuple[Workplace, ...] = ()
+    others: tuple[Setup, ...] = ()
 
-    def each(self, make: Callable[[Workplace], Step]) -> Step:
+    def each(self, make: Callable[[Setup], Step]) -> Step:
         """Return a step that is made for one localizer, drawn at random where there are several."""
-        steps = [make(place) for place in (self, *self.others)]
+        steps = [make(setup) for setup in (self, *self.others)]
         if len(steps) == 1:
             return steps[0]
 
-        def step(generator: torch.Generator, shard: Shard) -> StepOutput:
-            chosen = int(torch.randint(len(steps), (), generator=generator))
-            return steps[chosen](generator, shard)
+        def step(turn: Turn) -> StepOutput:
+            chosen = int(torch.randint(len(steps), (), generator=turn.generator))
+            return steps[chosen](turn)
 
         return step
 
@@ -178,11 +173,7 @@ class Workplace:
         return Provenance(
             stage=stage,
             localizer=self.identify(),
-            normalisation={
-                "mean": self.spec.mean,
-                "std": self.spec.std,
-                "source": self.spec.normalisation,
-            },
+            normalisation=self.spec.input_range,
             recipe=recipe,
             metrics=metrics,
             parent=parent,
@@ -200,46 +191,5 @@ class Workplace:
                 f"{self.stage.saturation_limit:.0%}): no gradient is left to learn from. Lower "
                 "learning_rate or raise saturation_penalty."
             )
-        suppressed = (images + self.ansm.bounded(raw)).clamp(0, 1)
+        suppressed = add(images, self.ansm.bounded(raw))
         return Suppressed(suppressed, self.stage.saturation_penalty * penalty, saturated)
-
-
-def train_stage(
-    name: str,
-    place: Workplace,
-    step: Step,
-    config: FitConfig,
-    output: Path,
-    *,
-    recipe: dict[str, Any],
-    parent: str = "",
-    progress: Progress = silent,
-) -> Path:
-    """Fit the ANSM and write `output/NAME.safetensors` with its provenance."""
-    last: dict[str, float] = {}
-
-    def watch(stage: str, done: int, steps: int, logs: dict[str, float]) -> None:
-        last.update(logs)
-        progress(stage, done, steps, logs)
-
-    localizer = place.identify()
-    identity = {"recipe": recipe, "localizer": localizer, "parent": parent}
-    fit(name, place.ansm, step, config, folder=output, identity=identity, progress=watch)
-    provenance = place.provenance(name, recipe, last, parent)
-
-    def keep() -> Path:
-        path = save_ansm(place.ansm, output / f"{name}.safetensors", provenance)
-        discard_checkpoint(output, name)
-        return path
-
-    return processes().once(keep)
-
-
-def is_finished(path: Path, place: Workplace, recipe: dict[str, Any]) -> bool:
-    """Return whether `path` holds the result of exactly this recipe on this localizer."""
-    if not path.exists():
-        return False
-    metadata = read_ansm_metadata(path)
-    written = [read_json(metadata, key, path) for key in ("recipe", "localizer")]
-    wanted = [recipe, place.identify()]
-    return bool(written == json.loads(json.dumps(wanted, default=str)))

@@ -8,14 +8,11 @@ from pathlib import Path
 from ansm_plugin.ansm import DEFAULT_PRESET
 from ansm_plugin.recipes import ffa as stage_1
 from ansm_plugin.recipes import mgr as stage_2
-from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.ffa import Ffa
 from ansm_plugin.recipes.mgr import Mgr
-from ansm_plugin.recipes.stage import Stage, is_finished, prepare
+from ansm_plugin.recipes.run import AnsmRun, start_with
+from ansm_plugin.recipes.stage import Stage
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.checkpoints import require_own_checkpoint
-from ansm_plugin.weights.ansm_file import load_ansm
-from ansm_plugin.weights.tensors import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +45,15 @@ def run(recipe: TwoStageRecipe, output: Path, progress: Progress = silent) -> Pa
     """
     table = asdict(recipe)
     # Stage 1 does not depend on the choices of stage 2: changing those keeps its result.
-    first_table = {k: v for k, v in table.items() if k != "mgr"}
-    require_own_checkpoint(output, "ffa", {"recipe": first_table})
-    require_own_checkpoint(output, "mgr", {"recipe": table})
-    save_config(recipe, output / "two_stage.toml")
-    ansm, parent = stage_1.first_module(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
-    place = prepare(recipe, ansm, output, progress)
-    first = output / "ffa.safetensors"
-    if not is_finished(first, place, first_table):
-        stage_1.run_stage(
-            place, recipe.ffa, output, recipe=first_table, parent=parent, progress=progress
-        )
-    load_ansm(first, into=place.ansm)
-    return stage_2.run_stage(
-        place, recipe.mgr, output, recipe=table, parent=sha256_of(first), progress=progress
-    )
+    trainings = {
+        "ffa": {"recipe": {k: v for k, v in table.items() if k != "mgr"}},
+        "mgr": {"recipe": table},
+    }
+    # The start first: nothing is written for one that cannot be read.
+    start = start_with(recipe.ansm, recipe.start, recipe.ffa.fit.seed)
+    run = AnsmRun("two_stage", recipe, output, start, trainings=trainings, progress=progress)
+    run.claim()
+    if not run.is_finished("ffa"):
+        run.train("ffa", lambda setup: stage_1.make_step(setup, recipe.ffa), recipe.ffa.fit)
+    run.go_on_from("ffa")
+    return run.train("mgr", lambda setup: stage_2.make_step(setup, recipe.mgr), recipe.mgr.fit)

@@ -14,7 +14,9 @@ from ansm_plugin.ansm import (
     ANSM,
     PRESETS,
     Architecture,
+    add,
     architecture,
+    cut,
     saturated_share,
 )
 from ansm_plugin.backbones.reference import build_architecture, packaged_ansm
@@ -244,6 +246,20 @@ def test_saturated_share_counts_entries_beyond_the_threshold() -> None:
     raw = torch.tensor([0.0, 1.9, 2.1, -3.0])
     assert saturated_share(raw) == 0.5
     assert saturated_share(raw, threshold=2.5) == 0.25
+
+
+def test_both_forms_of_the_equation_agree_and_keep_the_range(generator: torch.Generator) -> None:
+    """clip(x + delta) as an image and as what is added; the difference is rounding alone."""
+    pixels = torch.rand(2, 3, 40, 40, generator=generator).mul(1.4).sub(0.2).clamp(0, 1)
+    delta = 0.2 * torch.randn(pixels.shape, generator=generator)
+    added, kept = add(pixels, delta), cut(pixels, delta)
+    assert float(added.min()) == 0
+    assert float(added.max()) == 1
+    torch.testing.assert_close(pixels + kept, added, rtol=0, atol=1.2e-7)
+    inside = (pixels + delta > 1e-6) & (pixels + delta < 1 - 1e-6)
+    assert 0 < int(inside.sum()) < inside.numel()
+    assert torch.equal(kept[inside], delta[inside])
+    assert torch.equal(cut(pixels, torch.zeros_like(pixels)), torch.zeros_like(pixels))
 
 
 def gmac(build: object) -> float:

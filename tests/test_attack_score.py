@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.evaluation.calibration import HARMLESS, Calibration, calibrate, harmless, observe
 from ansm_plugin.localizer.call import mask_forward
-from ansm_plugin.weights.ansm_file import load_score, save_ansm, save_score
+from ansm_plugin.weights.ansm_file import AnsmFile, save_ansm
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 
@@ -155,13 +156,14 @@ def test_harmless_processing_gives_8_bit_images(
 
 def test_a_score_comes_back_from_the_file_of_its_ansm(tmp_path: Path, thin: ANSM) -> None:
     file = save_ansm(thin, tmp_path / "a.safetensors")
-    assert load_score(file) is None
+    read = AnsmFile.read(file)
+    assert read.score is None
     before = file.read_bytes()
-    copy = save_score(constant(1.5), file, tmp_path / "b.safetensors")
-    assert load_score(copy) == constant(1.5)
+    copy = replace(read, score=constant(1.5)).write(tmp_path / "b.safetensors")
+    assert AnsmFile.read(copy).score == constant(1.5)
     assert file.read_bytes() == before
-    save_score(constant(2.5), copy, copy)
-    assert load_score(copy) == constant(2.5)
+    replace(AnsmFile.read(copy), score=constant(2.5)).write(copy)
+    assert AnsmFile.read(copy).score == constant(2.5)
 
 
 def test_save_pretrained_keeps_the_score(
@@ -186,7 +188,7 @@ def test_calibrate_writes_a_copy_of_the_ansm(
 ) -> None:
     file = tmp_path / "scored.safetensors"
     assert main(["calibrate", "--count", "4", "--output", str(file)]) == 0
-    assert load_score(file) is not None
+    assert AnsmFile.read(file).score is not None
     assert main(["calibrate", "--count", "4", "--output", str(file)]) == 2
     assert "--force" in capsys.readouterr().err
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ansm_plugin import ANSM, DefendedLocalizer, LocalizerSpec, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import Architecture
+from ansm_plugin.attack_score import FEATURES, AttackScore
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError, WeightsError
 from ansm_plugin.localizer.traits import fingerprint
 
@@ -88,6 +89,25 @@ def test_the_perturbation_is_bounded_and_keeps_pixels_in_range(
     assert float(suppressed.min()) >= -1e-6
     assert float(suppressed.max()) <= 1 + 1e-6
     torch.testing.assert_close(suppressed, pixels + delta, rtol=0, atol=1e-6)
+
+
+@every_range
+def test_the_view_in_pixels_gives_what_normalised_inputs_give(
+    tiny: nn.Module, pixels: Tensor, spec: LocalizerSpec
+) -> None:
+    """Bit for bit: figures of evaluations were measured through the normalisation."""
+    score = AttackScore(weights=(0.0,) * len(FEATURES), bias=1.0)
+    for pair in (
+        wrap_with_ansm(tiny, ansm=thin(is_trained=True), spec=spec),
+        DefendedLocalizer(tiny, thin(is_trained=True), spec, score=score, gate=True).eval(),
+    ):
+        inputs = spec.normalise(pixels)
+        delta = pair.perturbation(inputs)
+        assert bool(delta.any())
+        assert torch.equal(pair.pixels.perturbation(pixels), delta)
+        assert torch.equal(pair.pixels.suppress(pixels), pixels + delta)
+        for found, wanted in zip(pair.pixels.examine(pixels), pair.examine(inputs), strict=True):
+            assert torch.equal(found, wanted)
 
 
 def test_the_localizer_gets_the_suppressed_image(tiny: nn.Module, pixels: Tensor) -> None:

@@ -51,7 +51,7 @@ def test_every_source_file_is_in_the_wheel_once(contents: set[str]) -> None:
     sources = {
         f"ansm_plugin/{p.relative_to(ROOT / 'ansm_plugin')}"
         for p in (ROOT / "ansm_plugin").rglob("*.py")
-        if "proof" not in p.parts  # scripts beside the recipes, run from the checkout
+        if "lab" not in p.parts  # what measures is run from the checkout
     }
     for folder in ("backbones", "recipes"):
         sources |= {f"ansm_plugin/{folder}/{p.name}" for p in (ROOT / folder).glob("*.py")}
@@ -61,6 +61,13 @@ def test_every_source_file_is_in_the_wheel_once(contents: set[str]) -> None:
 def test_weights_and_type_marker_are_in_the_wheel(contents: set[str]) -> None:
     assert "ansm_plugin/py.typed" in contents
     assert {f"ansm_plugin/assets/{name}" for name in ASSETS} <= contents
+
+
+def test_templates_are_in_the_wheel_and_the_lab_is_not(contents: set[str]) -> None:
+    templates = {p.name for p in (ROOT / "ansm_plugin" / "report" / "templates").iterdir()}
+    assert len(templates) == 3
+    assert {f"ansm_plugin/report/templates/{name}" for name in templates} <= contents
+    assert not [name for name in contents if "/lab/" in name]
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:

@@ -1,12 +1,10 @@
-"""The public names, what importing them costs, and which way imports go."""
+"""The public names, and what importing them costs."""
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ import pytest
 import ansm_plugin
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = Path(ansm_plugin.__file__).parent
 HEAVY = (
     "timm",
     "segmentation_models_pytorch",
@@ -23,43 +20,6 @@ HEAVY = (
     "matplotlib",
     "torchmetrics",
 )
-
-# Modules may import from their own row or from rows above it.
-LAYERS = [
-    ("errors",),
-    ("registry", "files", "plugins", "options", "processes", "text", "tiles"),
-    ("localizer", "ansm", "metadata", "forgeries"),
-    ("taps", "folding", "losses", "attack_score", "attacks", "augment", "photographs"),
-    ("defended", "data"),
-    (
-        "weights",
-        "adapters",
-        "pretrained",
-        "export",
-        "training",
-        "evaluation",
-        "baselines",
-        "anti_forensics",
-        "attacked",
-        "checkpoints",
-        "convert",
-        "lists",
-        "localize",
-        "score_file",
-        "calibration",
-        "samples",
-        "pictures",
-    ),
-    ("backbones",),
-    ("recipes",),
-    ("toolkits",),
-    ("demo",),
-    ("bench",),
-    ("commands",),
-    ("cli",),
-]
-RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-
 
 def run(code: str) -> str:
     """Run code in a fresh interpreter and return what it prints."""
@@ -124,54 +84,6 @@ def test_every_error_is_an_ansm_error() -> None:
     ]
     assert len(kinds) == 7
     assert all(issubclass(kind, errors.AnsmError) for kind in kinds)
-
-
-# --- which way imports go -------------------------------------------------------------------------
-
-
-def modules() -> dict[str, Path]:
-    """Return the files of the package by dotted name below it."""
-    found = {}
-    folders = [PACKAGE, *(p for p in PACKAGE.iterdir() if (p / "__init__.py").exists())]
-    for path in sorted(p for folder in folders for p in folder.glob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(p for p in parts if p != "__init__")] = path
-    found.pop("")
-    return found
-
-
-def imported(path: Path) -> set[str]:
-    """Return what a file imports of the package when it is loaded, below `ansm_plugin.`."""
-    names: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
-            below = node.module.removeprefix("ansm_plugin").removeprefix(".")
-            if node.module.split(".")[0] != "ansm_plugin":
-                continue
-            candidates = {f"{below}.{alias.name}".strip(".") for alias in node.names}
-            submodules = candidates & modules().keys()
-            names |= submodules or {below}
-        elif isinstance(node, ast.Import):
-            inside = [a.name for a in node.names if a.name.startswith("ansm_plugin.")]
-            names |= {name.removeprefix("ansm_plugin.") for name in inside}
-    return names
-
-
-def test_every_module_has_its_place() -> None:
-    assert {name.split(".")[0] for name in modules()} == RANK.keys()
-
-
-@pytest.mark.parametrize("name", modules())
-def test_imports_go_one_way(name: str) -> None:
-    own = RANK[name.split(".")[0]]
-    for other in imported(modules()[name]):
-        assert RANK[other.split(".")[0]] <= own, f"{name} must not import {other}"
-
-
-def test_imports_have_no_circle() -> None:
-    graph = {name: imported(path) for name, path in modules().items()}
-    order = list(TopologicalSorter(graph).static_order())
-    assert order.index("errors") < order.index("cli")
 
 
 # --- the README's example -------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Each view predicts what the defended localizer predicts and differs only on the way back, where a
 defence may hide its gradient. Of a gated pair "plain" alone goes through the gate; the others
 attack the module behind it. Start from images attacked without knowledge with
-`run_attack(..., start=...)`; expect a random channel with its `transform` and `draws`.
+`run_attack(..., start=...)`; expect a random channel with its `expectation`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ansm_plugin.ansm import ANSM
-from ansm_plugin.attacks.spec import Forward
-from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.ansm import ANSM, clip
+from ansm_plugin.localizer.call import Forward, Perturb, mask_forward
 
 if TYPE_CHECKING:  # attacks serve the defence and do not need it
     from ansm_plugin.defended import DefendedLocalizer
@@ -41,11 +40,11 @@ def adaptive_forwards(
     bare = mask_forward(defended.localizer, defended.spec, precision=precision)
     ansm = defended.ansm
 
-    def behind(perturbation: Forward) -> Forward:
+    def behind(perturbation: Perturb) -> Forward:
         def forward(pixels: Tensor) -> Tensor:
             with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 delta = perturbation(pixels)
-            return bare(straight_through(_cut, pixels + delta.float()))
+            return bare(straight_through(clip, pixels + delta.float()))
 
         return forward
 
@@ -66,10 +65,6 @@ def straight_through(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Te
     Shape: the function keeps that of its input.
     """
     return inputs + (function(inputs) - inputs).detach()
-
-
-def _cut(pixels: Tensor) -> Tensor:
-    return pixels.clamp(0, 1)
 
 
 def _unsaturated(ansm: ANSM, pixels: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ansm_plugin.attacks.ball import Ball
 from ansm_plugin.attacks.gradient import first_point
-from ansm_plugin.attacks.slope import Scores, Slope
+from ansm_plugin.attacks.slope import Slope, Worth
 from ansm_plugin.attacks.spec import AttackSpec
 
 _INERTIA = 0.75  # weight of the new step against the way it came from
@@ -33,8 +33,8 @@ def apgd(slope: Slope, within: Ball, spec: AttackSpec, start: Tensor | None = No
     """
     current = first_point(within, spec, slope.generator) if start is None else start
     before = current
-    gradient, scores = slope.gradient_and_scores(current, 0.0)
-    search = _Search(current, gradient, scores, spec.steps)
+    gradient, worth = slope.gradient_and_worth(current, 0.0)
+    search = _Search(current, gradient, worth, spec.steps)
     for index in range(1, spec.steps + 1):
         # The first step has no way it came from.
         weight = 1.0 if index == 1 else _INERTIA
@@ -42,10 +42,10 @@ def apgd(slope: Slope, within: Ball, spec: AttackSpec, start: Tensor | None = No
         moved = current + weight * (ahead - current) + (1 - weight) * (current - before)
         before, current = current, within.project(moved)
         if index == spec.steps:
-            search.note(current, gradient, slope.scores(current))
+            search.note(current, gradient, slope.worth(current))
             break
-        gradient, scores = slope.gradient_and_scores(current, index / spec.steps)
-        search.note(current, gradient, scores)
+        gradient, worth = slope.gradient_and_worth(current, index / spec.steps)
+        search.note(current, gradient, worth)
         if search.is_checkpoint(index):
             current, gradient = search.halve(current, gradient)
     return within.round(search.returned)
@@ -59,30 +59,30 @@ class _Search:
         share: step size per image, `(B, 1, 1, 1)`, in radii.
     """
 
-    def __init__(self, points: Tensor, gradient: Tensor, scores: Scores, steps: int) -> None:
+    def __init__(self, points: Tensor, gradient: Tensor, worth: Worth, steps: int) -> None:
         self.returned = points
         self.share = torch.full((len(points), 1, 1, 1), 2.0, device=points.device)
         self._best, self._best_gradient = points, gradient
-        self._best_value = self._last_value = self._value_at_checkpoint = scores.value
-        self._success, self._returned_value = scores.success, scores.value
-        self._improved = torch.zeros_like(scores.value)
-        self._halved = torch.ones_like(scores.value, dtype=torch.bool)
+        self._best_value = self._last_value = self._value_at_checkpoint = worth.value
+        self._success, self._returned_value = worth.success, worth.value
+        self._improved = torch.zeros_like(worth.value)
+        self._halved = torch.ones_like(worth.value, dtype=torch.bool)
         self._checkpoints = checkpoints(steps)
         self._last_checkpoint = 0
 
-    def note(self, points: Tensor, gradient: Tensor, scores: Scores) -> None:
+    def note(self, points: Tensor, gradient: Tensor, worth: Worth) -> None:
         """Remember a point where it beats those before."""
-        self._improved = self._improved + (scores.value > self._last_value)
-        self._last_value = scores.value
-        higher = scores.value > self._best_value
+        self._improved = self._improved + (worth.value > self._last_value)
+        self._last_value = worth.value
+        higher = worth.value > self._best_value
         self._best = _choose(higher, points, self._best)
         self._best_gradient = _choose(higher, gradient, self._best_gradient)
-        self._best_value = torch.maximum(scores.value, self._best_value)
-        tie = (scores.success == self._success) & (scores.value > self._returned_value)
-        wins = (scores.success > self._success) | tie
+        self._best_value = torch.maximum(worth.value, self._best_value)
+        tie = (worth.success == self._success) & (worth.value > self._returned_value)
+        wins = (worth.success > self._success) | tie
         self.returned = _choose(wins, points, self.returned)
-        self._success = torch.where(wins, scores.success, self._success)
-        self._returned_value = torch.where(wins, scores.value, self._returned_value)
+        self._success = torch.where(wins, worth.success, self._success)
+        self._returned_value = torch.where(wins, worth.value, self._returned_value)
 
     def is_checkpoint(self, index: int) -> bool:
         """Return whether the step size is judged after step `index`."""
@@ -108,12 +108,12 @@ def checkpoints(steps: int) -> list[int]:
     The first period is 22 % of the steps; each is 3 % shorter than the one before, down to 6 %.
     """
     period, shortest, shrink = (max(int(part * steps), 1) for part in (0.22, 0.06, 0.03))
-    found, at = [], period
+    judged, at = [], period
     while at < steps:
-        found.append(at)
+        judged.append(at)
         period = max(period - shrink, shortest)
         at += period
-    return found
+    return judged
 
 
 def _choose(where: Tensor, points: Tensor, others: Tensor) -> Tensor:

@@ -12,17 +12,18 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.attacks.ball import Norm, ball
+from ansm_plugin.attacks.ball import Ball, Norm, ball
 from ansm_plugin.attacks.objectives import objective as find_objective
 from ansm_plugin.attacks.objectives import value
-from ansm_plugin.attacks.spec import Forward
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.modes import frozen_eval
 from ansm_plugin.localizer.spec import LocalizerSpec
 
@@ -84,17 +85,50 @@ class DenseLoss(nn.Module):
         return self._objective(difference.float(), labels.unsqueeze(1).float(), 0.0).sum()
 
 
+@dataclass(frozen=True)
+class EngineAttack:
+    """An attack of the library.
+
+    Attributes:
+        name: in `ENGINE_ATTACKS`.
+        objective: name in `OBJECTIVES`, maximised.
+        steps: gradient steps.
+        step_share: step size as a share of eps; None is 2.5 / steps, as in `AttackSpec`. The
+            library's own is 1 / steps.
+    """
+
+    name: str
+    objective: str = "bce"
+    steps: int = 10
+    step_share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for unknown names and no steps."""
+        if self.name not in ENGINE_ATTACKS:
+            raise ConfigError(unknown_name("torchattack attack", self.name, ENGINE_ATTACKS))
+        find_objective(self.objective)
+        if self.steps < 1:
+            raise ConfigError(f"steps is {self.steps}; an attack needs at least 1.")
+
+    @property
+    def norm(self) -> Norm:
+        """Norm of the ball that the library searches."""
+        return ENGINE_ATTACKS[self.name]
+
+    @property
+    def relative_step(self) -> float:
+        """Step size as a share of eps."""
+        return 2.5 / self.steps if self.step_share is None else self.step_share
+
+
 def engine_attack(
-    name: str,
     localizer: nn.Module,
     spec: LocalizerSpec,
     images: Tensor,
     masks: Tensor,
     eps: float,
+    attack: EngineAttack,
     *,
-    objective: str = "bce",
-    steps: int = 10,
-    step_share: float | None = None,
     seed: int = 0,
     precision: str = "fp32",
 ) -> Tensor:
@@ -103,43 +137,34 @@ def engine_attack(
     Warns where the objective did not rise for a single image.
 
     Args:
-        name: name in `ENGINE_ATTACKS`.
         localizer: bare or defended; frozen and in eval mode meanwhile, then as before.
         spec: how to talk to it.
         images: `(B, 3, H, W)` in [0, 1].
         masks: `(B, 1, H, W)` in {0, 1}.
         eps: radius in pixel units; for PGDL2 the root mean square change.
-        objective: name in `OBJECTIVES`.
-        steps: gradient steps.
-        step_share: step size as a share of eps; None is 2.5 / steps, as in `AttackSpec`. The
-            library's own is 1 / steps.
-        seed: decides all randomness; the global generator stays as it was.
+        attack: of the library, and how it is run.
+        seed: decides all randomness; the global generators stay as they were.
         precision: "bf16" runs the localizer under autocast.
 
     Raises:
-        ConfigError: the library is not installed, or an unknown attack or objective.
+        ConfigError: the library is not installed, or eps is out of range.
     """
-    if name not in ENGINE_ATTACKS:
-        raise ConfigError(unknown_name("torchattack attack", name, ENGINE_ATTACKS))
-    loss, library = DenseLoss(objective), _library()
-    within = ball(images, eps, ENGINE_ATTACKS[name])
+    kind = getattr(_library(), attack.name)
+    within = ball(images, eps, attack.norm)
     forward = mask_forward(localizer, spec, precision=precision)
     masks = masks.detach().float()
     with frozen_eval(localizer), _seeded(seed, images.device), torch.enable_grad():
-        radius = eps * (within.images[0].numel() ** 0.5 if ENGINE_ATTACKS[name] == "l2" else 1.0)
-        share = 2.5 / steps if step_share is None else step_share
-        attack = _build(
-            getattr(library, name), BinaryAsTwoClass(forward), images.device, radius, share, steps
-        )
-        attack.lossfn = loss
-        found = attack(within.images.clone(), masks.squeeze(1).long()).detach()
-        attacked = within.round(within.project(found))
+        engine = _build(kind, forward, within, eps, attack)
+        engine.lossfn = DenseLoss(attack.objective)
+        points = engine(within.images.clone(), masks.squeeze(1).long()).detach()
+        attacked = within.round(within.project(points))
         with torch.no_grad():
             before, after = (forward(x).float() for x in (within.images, attacked))
-    if not bool((value(objective, after, masks) > value(objective, before, masks)).any()):
+    values = [value(attack.objective, logits, masks) for logits in (before, after)]
+    if not bool((values[1] > values[0]).any()):
         warnings.warn(
-            f"{name} had no effect: {objective} rose for no image. The loss may be a no-op, the "
-            "gradient masked, or eps too small.",
+            f"{attack.name} had no effect: {attack.objective} rose for no image. The loss may be a "
+            "no-op, the gradient masked, or eps too small.",
             stacklevel=2,
         )
     return attacked
@@ -147,11 +172,16 @@ def engine_attack(
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators of CPU and `device`, and give them back as they were."""
+    """Seed the global generators of CPU, `device` and numpy, and give them back as they were."""
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+    numpy_state = np.random.get_state()  # noqa: NPY002 # MuMoDIG draws from there
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _library() -> Any:
@@ -164,13 +194,12 @@ def _library() -> Any:
 
 
 def _build(
-    kind: type[Any],
-    model: nn.Module,
-    device: torch.device,
-    radius: float,
-    share: float,
-    steps: int,
+    kind: type[Any], forward: Forward, within: Ball, eps: float, attack: EngineAttack
 ) -> Any:
+    """Return an attack of the library with those of our settings that it knows."""
+    # The library's radius in l2 is that of the whole image, ours that of a value.
+    radius = eps * (within.images[0].numel() ** 0.5 if attack.norm == "l2" else 1.0)
+    ours = {"eps": radius, "alpha": attack.relative_step * radius, "steps": attack.steps}
     known = inspect.signature(kind).parameters
-    wanted = {"eps": radius, "alpha": share * radius, "steps": steps}
-    return kind(model, None, device, **{k: v for k, v in wanted.items() if k in known})
+    options = {name: setting for name, setting in ours.items() if name in known}
+    return kind(BinaryAsTwoClass(forward), None, within.images.device, **options)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ansm_plugin.attacks.spec import AttackSpec, Forward
+from ansm_plugin.attacks.spec import AttackSpec
 from ansm_plugin.errors import LocalizerError
-from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.taps import taps
 
@@ -44,14 +44,7 @@ class EncoderOnly:
         return feature_forward(self.localizer, self.spec, images)
 
 
-def feature_forward(
-    localizer: nn.Module,
-    spec: LocalizerSpec,
-    images: Tensor,
-    *,
-    names: Sequence[str] = (),
-    through: Forward | None = None,
-) -> Forward:
+def feature_forward(localizer: nn.Module, spec: LocalizerSpec, images: Tensor) -> Forward:
     """Return pixels -> distance of their features from those of `images`, `(B, 1, 1, 1)`.
 
     To be climbed with `FEATURE_ATTACK` or another spec of objective "output": no mask is needed, so
@@ -60,27 +53,23 @@ def feature_forward(
 
     Args:
         localizer: the bare localizer, in eval mode.
-        spec: how to talk to it.
+        spec: how to talk to it; its taps are what is compared.
         images: originals `(B, 3, H, W)` in [0, 1]; the closure takes the same batch, attacked.
-        names: taps; those of `spec` by default.
-        through: what runs the localizer, such as a view of `adaptive_forwards`; by default the
-            bare localizer.
 
     Raises:
         LocalizerError: there is no tap, or one does not exist.
     """
-    names = tuple(names) or spec.taps
-    if not names:
+    if not spec.taps:
         raise LocalizerError(
-            "a feature attack needs taps and this localizer's spec names none; pass names=(...)."
+            "a feature attack needs taps and this localizer's spec names none; give the spec "
+            "taps=(...)."
         )
-    run = through or mask_forward(localizer, spec)
+    run = mask_forward(localizer, spec)
     with torch.no_grad():
-        originals = _features(localizer, mask_forward(localizer, spec), images, names)
+        originals = _features(localizer, run, images, spec.taps)
 
     def forward(pixels: Tensor) -> Tensor:
-        found = _features(localizer, run, pixels, names)
-        pairs = zip(found, originals, strict=True)
+        pairs = zip(_features(localizer, run, pixels, spec.taps), originals, strict=True)
         return torch.stack([_distance(a, o) for a, o in pairs]).mean(0).view(-1, 1, 1, 1)
 
     return forward
@@ -89,9 +78,9 @@ def feature_forward(
 def _features(
     localizer: nn.Module, run: Forward, pixels: Tensor, names: Sequence[str]
 ) -> list[Tensor]:
-    with taps(localizer, names) as found:
+    with taps(localizer, names) as tapped:
         run(pixels)
-        return [found[name].float().flatten(1) for name in names]
+        return [tapped[name].float().flatten(1) for name in names]
 
 
 def _distance(attacked: Tensor, original: Tensor) -> Tensor:

@@ -150,17 +150,17 @@ def success(name: str, logits: Tensor, masks: Tensor) -> Tensor:
     """
     if name == "output":
         return output(logits, masks, 1.0)
-    found = (logits > 0).float().mean((1, 2, 3))
+    share = (logits > 0).float().mean((1, 2, 3))
     if name == "hide":
-        return -found
-    return torch.where(masks.flatten(1).any(1), -f1(logits, masks), found)
+        return -share
+    return torch.where(masks.flatten(1).any(1), -f1(logits, masks), share)
 
 
 def f1(logits: Tensor, masks: Tensor) -> Tensor:
     """Return the pixel F1 of each image at logit 0, `(B,)`; 0 where it is not defined."""
-    found = (logits > 0).to(masks.dtype)
-    hit = (found * masks).sum((1, 2, 3))
-    return 2 * hit / (found.sum((1, 2, 3)) + masks.sum((1, 2, 3))).clamp_min(1)
+    predicted = (logits > 0).to(masks.dtype)
+    hit = (predicted * masks).sum((1, 2, 3))
+    return 2 * hit / (predicted.sum((1, 2, 3)) + masks.sum((1, 2, 3))).clamp_min(1)
 
 
 def _bce_map(logits: Tensor, masks: Tensor) -> Tensor:

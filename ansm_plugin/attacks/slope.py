@@ -1,4 +1,7 @@
-"""The gradient of an objective at a point, as an attack sees it: in fp32, averaged over draws."""
+"""The gradient of an objective at a point, as an attack sees it: in fp32, averaged over draws.
+
+It comes from `torch.autograd.grad`, so no parameter ever receives one.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ansm_plugin.attacks.objectives import OBJECTIVES, success, value
-from ansm_plugin.attacks.spec import Forward, Transform
+from ansm_plugin.attacks.spec import Expectation
 from ansm_plugin.errors import LocalizerError
+from ansm_plugin.localizer.call import Forward
 
 
-class Scores(NamedTuple):
-    """How good a point is for the attacker, `(B,)` each, higher is better: see `objectives`."""
+class Worth(NamedTuple):
+    """What a point is worth to the attacker, `(B,)` each, higher is better: see `objectives`."""
 
     value: Tensor
     success: Tensor
@@ -37,9 +41,8 @@ class Slope:
         forward: pixels -> mask logits; its modules must be in eval mode.
         masks: `(B, 1, H, W)` in {0, 1}.
         objective: name in `OBJECTIVES`.
-        generator: source of `transform` and of the diversity; the global one by default.
-        transform: random differentiable change of the images that the attack expects on the way.
-        draws: how many transforms are averaged (EOT, Athalye et al., ICML 2018).
+        generator: source of the expectation and of the diversity; the global one by default.
+        expectation: random change of the images that the attack expects on the way.
         diversity: probability of a resized and moved view, see `AttackSpec`.
     """
 
@@ -47,34 +50,39 @@ class Slope:
     masks: Tensor
     objective: str
     generator: torch.Generator | None = None
-    transform: Transform | None = None
-    draws: int = 1
+    expectation: Expectation | None = None
     diversity: float = 0.0
 
     def gradient(self, points: Tensor, elapsed: float) -> Tensor:
-        """Return the gradient with respect to the points, summed over draws."""
-        return torch.stack([one.gradient for one in self._each_draw(points, elapsed)]).sum(0)
+        """Return the gradient with respect to the points, summed over draws.
 
-    def gradient_and_scores(self, points: Tensor, elapsed: float) -> tuple[Tensor, Scores]:
-        """Return the gradient and, from the same passes, how good the points are."""
-        found = self._each_draw(points, elapsed)
-        gradient = torch.stack([one.gradient for one in found]).sum(0)
-        return gradient, _mean([self._scores_of(one.logits, one.masks) for one in found])
+        `elapsed` is the share of the attack's steps that are done, in [0, 1].
 
-    def scores(self, points: Tensor) -> Scores:
-        """Return how good the points are, without a gradient."""
+        Raises:
+            LocalizerError: no gradient reaches the points.
+        """
+        return torch.stack([draw.gradient for draw in self._draws(points, elapsed)]).sum(0)
+
+    def gradient_and_worth(self, points: Tensor, elapsed: float) -> tuple[Tensor, Worth]:
+        """Return the gradient and, from the same passes, what the points are worth."""
+        draws = self._draws(points, elapsed)
+        gradient = torch.stack([draw.gradient for draw in draws]).sum(0)
+        return gradient, _mean([self._worth_of(draw.logits, draw.masks) for draw in draws])
+
+    def worth(self, points: Tensor) -> Worth:
+        """Return what the points are worth, without a gradient."""
         with torch.no_grad():
-            found = [self._view(points).float() for _ in range(self._passes)]
-        return _mean([self._scores_of(logits, self.masks) for logits in found])
+            logits = [self._view(points).float() for _ in range(self._passes)]
+        return _mean([self._worth_of(each, self.masks) for each in logits])
 
     @property
     def _passes(self) -> int:
-        return self.draws if self.transform else 1
+        return self.expectation.draws if self.expectation else 1
 
-    def _each_draw(self, points: Tensor, elapsed: float) -> list[_Draw]:
-        return [self._one(points, elapsed) for _ in range(self._passes)]
+    def _draws(self, points: Tensor, elapsed: float) -> list[_Draw]:
+        return [self._draw(points, elapsed) for _ in range(self._passes)]
 
-    def _one(self, points: Tensor, elapsed: float) -> _Draw:
+    def _draw(self, points: Tensor, elapsed: float) -> _Draw:
         with torch.enable_grad():
             leaf = points.detach().requires_grad_(True)
             seen, masks = leaf, self.masks
@@ -93,21 +101,22 @@ class Slope:
         return _Draw(gradient.float(), logits.detach(), masks)
 
     def _view(self, points: Tensor) -> Tensor:
-        if self.transform is None:
+        if self.expectation is None:
             return self.forward(points)
-        return self.forward(self.transform(points, self.generator or torch.default_generator))
+        source = self.generator or torch.default_generator
+        return self.forward(self.expectation.transform(points, source))
 
     def _draws_a_view(self) -> bool:
         if not self.diversity:
             return False
         return float(torch.rand((), generator=self.generator)) < self.diversity
 
-    def _scores_of(self, logits: Tensor, masks: Tensor) -> Scores:
-        return Scores(value(self.objective, logits, masks), success(self.objective, logits, masks))
+    def _worth_of(self, logits: Tensor, masks: Tensor) -> Worth:
+        return Worth(value(self.objective, logits, masks), success(self.objective, logits, masks))
 
 
-def _mean(scores: list[Scores]) -> Scores:
-    return Scores(*(torch.stack(part).mean(0) for part in zip(*scores, strict=True)))
+def _mean(each: list[Worth]) -> Worth:
+    return Worth(*(torch.stack(part).mean(0) for part in zip(*each, strict=True)))
 
 
 def moved_view(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -13,9 +13,27 @@ from ansm_plugin.attacks.ball import Norm, Region
 from ansm_plugin.attacks.objectives import objective
 from ansm_plugin.errors import ConfigError, unknown_name
 
-Forward = Callable[[Tensor], Tensor]
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Method = Literal["steps", "apgd"]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A random change that an attack expects on the way (EOT, Athalye et al., ICML 2018).
+
+    Attributes:
+        transform: differentiable and random, such as `augment.channel`: pixels `(B, 3, H, W)` and
+            the attack's generator -> pixels.
+        draws: how many transforms are averaged in each step.
+    """
+
+    transform: Transform
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where nothing is drawn."""
+        if self.draws < 1:
+            raise ConfigError(f"draws is {self.draws}; an expectation needs at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,3 +153,11 @@ def attack_spec(
         steps=spec.steps if steps is None else steps,
         step_share=spec.step_share if step_share is None else step_share,
     )
+
+
+def require_attacks(names: Sequence[str], *, steps: int | None = None) -> None:
+    """Raise ConfigError unless there is a name, every one is known, and `steps` serves them all."""
+    for name in names:
+        attack_spec(name, steps=steps)
+    if not names:
+        raise ConfigError(f"attacks is {names}; name one or more of: {', '.join(ATTACKS)}.")

@@ -17,6 +17,8 @@ from ansm_plugin.attacks import Forward
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError
 from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import device_of
+from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.system.progress import Progress, silent
 
 Filter = Callable[[Tensor], Tensor]  # pixels (B, 3, H, W) in [0, 1] -> the same
@@ -102,8 +104,7 @@ class Fitting:
     @property
     def device(self) -> torch.device:
         """Where the localizer is."""
-        parameters = self.defended.parameters()
-        return next((p.device for p in parameters), torch.device("cpu"))
+        return device_of(self.defended)
 
     def draw_seed(self) -> int:
         """Return a seed for a baseline that is random itself."""
@@ -141,9 +142,6 @@ def best_of(name: str, candidates: Sequence[Candidate], fitting: Fitting) -> Bas
 
 def mean_f1(forward: Forward, fitting: Fitting) -> float:
     """Return the mean F1 of the forged validation images, originals and attacked alike."""
-    # Imported here: ansm_plugin.evaluation imports the baselines.
-    from ansm_plugin.metrics.masks import f1_scores
-
     examples, scores = fitting.examples, []
     for start in range(0, len(examples.masks), _BATCH):
         part = examples.rows(slice(start, start + _BATCH))

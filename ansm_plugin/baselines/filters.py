@@ -9,15 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import torch
 from kornia.filters import gaussian_blur2d, median_blur
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from ansm_plugin.ansm import add
 from ansm_plugin.baselines.base import (
     Baseline,
     Filter,
@@ -26,6 +24,7 @@ from ansm_plugin.baselines.base import (
     filter_candidate,
     filtering,
 )
+from ansm_plugin.data.codec import through_file
 
 QUALITIES = (98, 95, 90, 85, 80, 75, 60)
 DEPTHS = (7, 6, 5, 4, 3)
@@ -56,9 +55,9 @@ class RandomSigns:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Shape: `(B, 3, H, W)` in [0, 1] -> the same."""
         with torch.no_grad():
-            spent = (pixels + self.ansm(pixels)).clamp(0, 1) - pixels
+            spent = add(pixels, self.ansm(pixels)) - pixels
         energy = spent.square().mean((1, 2, 3), keepdim=True).sqrt()
-        return (pixels + energy * self._signs(pixels)).clamp(0, 1)
+        return add(pixels, energy * self._signs(pixels))
 
     def _signs(self, pixels: Tensor) -> Tensor:
         drawn = [
@@ -77,19 +76,14 @@ class Jpeg:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Shape: `(B, 3, H, W)` in [0, 1] -> the same."""
         images = pixels.detach().permute(0, 2, 3, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-        decoded = np.stack([self._through_file(image) for image in images])
+        decoded = np.stack([through_file(image, "JPEG", self.quality) for image in images])
         restored = torch.from_numpy(decoded).permute(0, 3, 1, 2).to(pixels) / 255
         return straight_through(pixels, restored)
-
-    def _through_file(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        file = BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=self.quality)
-        return np.asarray(Image.open(file))
 
 
 @dataclass(frozen=True)
 class BitDepth:
-    """Keep the given number of bits per channel (feature squeezing, Xu et al., NDSS 2018)."""
+    """Keep so many bits of each colour channel (feature squeezing, Xu et al., NDSS 2018)."""
 
     bits: int
 
@@ -101,7 +95,7 @@ class BitDepth:
 
 @dataclass(frozen=True)
 class Median:
-    """Median over a square of pixels, per channel."""
+    """Median over a square of pixels, per colour channel."""
 
     kernel: int
 
@@ -150,26 +144,26 @@ def fit_random(fitting: Fitting) -> Baseline:
 
 def fit_jpeg(fitting: Fitting) -> Baseline:
     """Search the quality of JPEG."""
-    found = [filter_candidate(f"JPEG quality {q}", Jpeg(q)) for q in QUALITIES]
-    return best_of("jpeg", found, fitting)
+    candidates = [filter_candidate(f"JPEG quality {q}", Jpeg(q)) for q in QUALITIES]
+    return best_of("jpeg", candidates, fitting)
 
 
 def fit_bits(fitting: Fitting) -> Baseline:
     """Search the number of bits."""
-    found = [filter_candidate(f"bit depth {b}", BitDepth(b)) for b in DEPTHS]
-    return best_of("bits", found, fitting)
+    candidates = [filter_candidate(f"bit depth {b}", BitDepth(b)) for b in DEPTHS]
+    return best_of("bits", candidates, fitting)
 
 
 def fit_median(fitting: Fitting) -> Baseline:
     """Search the side of the median."""
-    found = [filter_candidate(f"median {k}x{k}", Median(k)) for k in KERNELS]
-    return best_of("median", found, fitting)
+    candidates = [filter_candidate(f"median {k}x{k}", Median(k)) for k in KERNELS]
+    return best_of("median", candidates, fitting)
 
 
 def fit_gaussian(fitting: Fitting) -> Baseline:
     """Search the width of the blur."""
-    found = [filter_candidate(f"Gaussian sigma {s:g}", Gaussian(s)) for s in SIGMAS]
-    return best_of("gaussian", found, fitting)
+    candidates = [filter_candidate(f"Gaussian sigma {s:g}", Gaussian(s)) for s in SIGMAS]
+    return best_of("gaussian", candidates, fitting)
 
 
 def _fixed(name: str, label: str, change: Filter) -> Baseline:

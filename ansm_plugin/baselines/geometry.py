@@ -76,14 +76,14 @@ class ShiftAverage:
 def fit_resize_pad(fitting: Fitting) -> Baseline:
     """Search the largest factor."""
     seed = fitting.draw_seed()
-    found = [Candidate(f"resize-pad up to {f:g}", ResizePad(f, seed)) for f in FACTORS]
-    return best_of("resize-pad", found, fitting)
+    candidates = [Candidate(f"resize-pad up to {f:g}", ResizePad(f, seed)) for f in FACTORS]
+    return best_of("resize-pad", candidates, fitting)
 
 
 def fit_shift(fitting: Fitting) -> Baseline:
     """Search the reach of the shifts."""
-    found = [Candidate(f"average of 4 shifts by {r} px", ShiftAverage(r)) for r in REACHES]
-    return best_of("shift", found, fitting)
+    candidates = [Candidate(f"average of 4 shifts by {r} px", ShiftAverage(r)) for r in REACHES]
+    return best_of("shift", candidates, fitting)
 
 
 def _place(image: Tensor, box: tuple[int, int, int, int], canvas: tuple[int, int]) -> Tensor:

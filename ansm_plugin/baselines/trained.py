@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ansm_plugin.ansm import ANSM
+from ansm_plugin.ansm import ANSM, add
 from ansm_plugin.attacks import Forward, attack_spec, run_attack
 from ansm_plugin.baselines.base import (
     Baseline,
@@ -105,8 +105,7 @@ def _fit_hgd(fitting: Fitting, name: str, preset: str) -> Baseline:
         denoiser = ANSM(preset).to(fitting.device)
 
     def denoise(pixels: Tensor) -> Tensor:
-        delta: Tensor = denoiser(pixels)
-        return (pixels + delta).clamp(0, 1)
+        return add(pixels, denoiser(pixels))
 
     def loss(examples: Examples) -> Tensor:
         # One batch of both kinds, as in HGD: a denoiser must leave originals alone.
@@ -224,9 +223,9 @@ def _draw(fitting: Fitting) -> Examples:
 def _features(fitting: Fitting, pixels: Tensor) -> list[Tensor]:
     """Return the localizer's tapped stages, or its logits where none is known (LGD of HGD)."""
     names = fitting.defended.spec.taps
-    with taps(fitting.defended.localizer, names) as found:
+    with taps(fitting.defended.localizer, names) as tapped:
         logits = fitting.forward(pixels)
-    return [found[name] for name in names] if names else [logits]
+    return [tapped[name] for name in names] if names else [logits]
 
 
 def _relative_l1(given: Iterable[Tensor], wanted: Iterable[Tensor]) -> Tensor:

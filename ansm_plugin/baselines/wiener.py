@@ -63,8 +63,10 @@ def wiener_kernel(examples: Examples) -> Tensor:
 def fit_wiener(fitting: Fitting) -> Baseline:
     """Fit the gain on the training pairs and search how far to follow it."""
     kernel = wiener_kernel(fitting.training)
-    found = [filter_candidate(f"Wiener filter, share {s:g}", Wiener(kernel, s)) for s in SHARES]
-    return best_of("wiener", found, fitting)
+    candidates = [
+        filter_candidate(f"Wiener filter, share {s:g}", Wiener(kernel, s)) for s in SHARES
+    ]
+    return best_of("wiener", candidates, fitting)
 
 
 def _round_up(length: int) -> int:

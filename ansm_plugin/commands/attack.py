@@ -3,64 +3,108 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from ansm_plugin.commands.models import load_localizer
-from ansm_plugin.commands.terminal import show_progress
-from ansm_plugin.defended import unwrap, wrap_with_ansm
-from ansm_plugin.evaluation.attack_set import MANIFEST, AttackPlan, write_attacked
-from ansm_plugin.evaluation.material import read_material
-from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.commands.groups import (
+    ImageOptions,
+    StrengthOptions,
+    attacks_option,
+    json_option,
+    localizer_option,
+)
+from ansm_plugin.commands.options import REQUIRED, flag, group, option, record
 from ansm_plugin.system.files import make_folder, write_json
-from ansm_plugin.system.processes import processes
 from ansm_plugin.system.text import say
-from ansm_plugin.weights.ansm_file import identify
+
+if TYPE_CHECKING:
+    from ansm_plugin.evaluation.manifest import AttackPlan, Manifest
+    from ansm_plugin.system.processes import Processes
+
+SUMMARY = "write attacked images and their masks as a dataset"
 
 
-def run(
-    *,
-    localizer: str | None,
-    images: Path | None,
-    masks: Path | None,
-    pattern: str,
-    count: int | None,
-    attacks: tuple[str, ...],
-    eps: tuple[float, ...],
-    steps: int,
-    seed: int,
-    output: Path,
-    force: bool,
-    json: Path | None,
-    command_line: str,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AttackOptions:
+    """What is attacked and how; what is None is decided by `AttackPlan`."""
+
+    localizer: str | None = localizer_option()
+    source: ImageOptions = group(ImageOptions)
+    attacks: tuple[str, ...] | None = attacks_option("mifgsm")
+    strength: StrengthOptions = group(StrengthOptions)
+    seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
+    output: Path = option(REQUIRED, parse=Path, metavar="DIR", help="receives Tp/, Gt/ and lists")
+    force: bool = flag(help="write into a folder in use")
+    json: Path | None = json_option()
+    command_line: str = record()
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of `AttackPlan` that the command line sets."""
+        fields = {
+            "attacks": self.attacks,
+            "eps_255": self.strength.eps,
+            "steps": self.strength.steps,
+            "seed": self.seed,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+OPTIONS = AttackOptions
+
+
+def run(options: AttackOptions) -> None:
     """Attack, and say what it did.
 
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
+    from ansm_plugin.evaluation.manifest import AttackPlan
+    from ansm_plugin.system.processes import processes
+
     among = processes()
-    plan = AttackPlan(attacks=attacks, eps_255=eps, steps=steps, seed=seed)
-    if json is not None:
-        make_folder(json.parent)
-    samples = read_material(images, masks, pattern, count, 0).scored
-    wrapped = wrap_with_ansm(load_localizer(localizer))  # for its spec, and to freeze it
+    plan = AttackPlan(**options.given())
+    if options.json is not None:
+        make_folder(options.json.parent)
+    made = _attack(options, plan, among)
+    if among.is_first:
+        _tell(options, made)
+
+
+def _attack(options: AttackOptions, plan: AttackPlan, among: Processes) -> Manifest:
+    """Write the set with what the options name."""
+    from rich.console import Console
+
+    from ansm_plugin.commands.models import load_localizer
+    from ansm_plugin.commands.terminal import show_progress
+    from ansm_plugin.defended import unwrap, wrap_with_ansm
+    from ansm_plugin.evaluation.attack_set import Victim, write_attacked
+    from ansm_plugin.evaluation.material import read_material
+    from ansm_plugin.localizer.call import mask_forward
+    from ansm_plugin.weights.ansm_file import identify
+
+    source = options.source
+    samples = read_material(source.images, source.masks, source.pattern, source.count, 0).scored
+    wrapped = wrap_with_ansm(load_localizer(options.localizer))  # for its spec, and to freeze it
     spec = wrapped.spec
     with show_progress(Console(stderr=True)) as progress:
         made = write_attacked(
-            mask_forward(wrapped.localizer, spec),
+            Victim(mask_forward(wrapped.localizer, spec), identify(wrapped.localizer, spec)),
             samples,
             plan,
-            output,
-            localizer=identify(wrapped.localizer, spec),
-            force=force,
+            options.output,
+            force=options.force,
             progress=progress,
             among=among,
         )
     unwrap(wrapped)
-    if not among.is_first:
-        return
+    return made
+
+
+def _tell(options: AttackOptions, made: Manifest) -> None:
+    """Say what was written and left out; warn of attacks that did nothing."""
+    from ansm_plugin.evaluation.manifest import MANIFEST
+
     for key in made.idle():
         warnings.warn(
             f"{key} took no F1: its images are as good as the originals. Is the localizer right "
@@ -69,7 +113,9 @@ def run(
         )
     if made.skipped:
         say(f"left out {len(made.skipped)} images without forged pixels")
+    output = options.output
     say(f"wrote {len(made.records)} attacked images to {output}; see {output / MANIFEST}")
-    if json is not None:
-        fields = {"command": command_line, "files": made.records, "skipped": made.skipped}
-        say(f"wrote {write_json(json, fields)}")
+    if options.json is not None:
+        files = [record.as_json() for record in made.records]
+        fields = {"command": options.command_line, "files": files, "skipped": made.skipped}
+        say(f"wrote {write_json(options.json, fields)}")

@@ -2,52 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from ansm_plugin.backbones import reference
-from ansm_plugin.commands.models import load_defended, warn_if_untrained
-from ansm_plugin.commands.terminal import show_progress
-from ansm_plugin.data.crops import DataConfig, load_crops
-from ansm_plugin.data.forgeries import ForgeryConfig
+from ansm_plugin.commands.groups import ImageOptions, ModelOptions
+from ansm_plugin.commands.options import REQUIRED, flag, group, option
+from ansm_plugin.commands.values import positive
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation.calibration import Calibration, calibrate
 from ansm_plugin.system.files import make_folder
 from ansm_plugin.system.text import say
-from ansm_plugin.weights.ansm_file import save_score
 
+if TYPE_CHECKING:
+    from ansm_plugin.data.crops import DataConfig
+
+SUMMARY = "fit the attack score of an ANSM on images"
+_CROPS = 256  # that the score is fitted on where no number is given
 _AUTHENTIC = 0.25  # share of crops without a forgery, which a score must not take for attacked
 
 
-def run(
-    *,
-    localizer: str | None,
-    ansm: Path | None,
-    images: Path | None,
-    masks: Path | None,
-    pattern: str,
-    count: int | None,
-    size: int,
-    seed: int,
-    output: Path,
-    force: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """Whose score is fitted, and on what."""
+
+    model: ModelOptions = group(ModelOptions)
+    source: ImageOptions = group(ImageOptions)
+    size: int = option(
+        64, parse=positive, metavar="PIXELS", help="of the crops (default: {default})"
+    )
+    seed: int = option(0, parse=int, help="of crops and attacks (default: {default})")
+    output: Path = option(
+        REQUIRED,
+        parse=Path,
+        metavar="FILE.safetensors",
+        help="receives a copy of the ANSM with its attack score; may be the file of --ansm",
+    )
+    force: bool = flag(help="replace an existing file")
+
+
+OPTIONS = CalibrateOptions
+
+
+def run(options: CalibrateOptions) -> None:
     """Fit, write a copy of the ANSM with its score, and say where.
 
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
-    if output.exists() and not force:
+    from rich.console import Console
+
+    from ansm_plugin.backbones import reference
+    from ansm_plugin.commands.models import load_defended, warn_if_untrained
+    from ansm_plugin.commands.terminal import show_progress
+    from ansm_plugin.data.crops import load_crops
+    from ansm_plugin.evaluation.calibration import Calibration, calibrate
+    from ansm_plugin.weights.ansm_file import AnsmFile
+
+    model, output = options.model, options.output
+    if output.exists() and not options.force:
         raise ConfigError(f"{output} is there already; name another file, or pass --force.")
     make_folder(output.parent)
-    defended = load_defended(localizer, ansm)
+    defended = load_defended(model.localizer, model.ansm)
     warn_if_untrained(defended.ansm)
-    data = DataConfig(images=images, masks=masks, pattern=pattern, count=count or 256, seed=seed)
-    forgeries = ForgeryConfig(size=size, authentic=_AUTHENTIC)
-    crops = load_crops(replace(data, forgeries=forgeries))
+    crops = load_crops(_data(options))
     with show_progress(Console(stderr=True)) as progress:
-        score = calibrate(defended, crops, Calibration(seed=seed), progress=progress)
-    save_score(score, ansm or reference.packaged_ansm(), output)
+        score = calibrate(defended, crops, Calibration(seed=options.seed), progress=progress)
+    file = AnsmFile.read(model.ansm or reference.packaged_ansm())
+    replace(file, score=score).write(output)
     say(f"wrote {output}")
+
+
+def _data(options: CalibrateOptions) -> DataConfig:
+    """Return the crops that the score is fitted on."""
+    from ansm_plugin.data.crops import DataConfig
+    from ansm_plugin.data.forgeries import ForgeryConfig
+
+    source = options.source
+    data = DataConfig(
+        images=source.images,
+        masks=source.masks,
+        pattern=source.pattern,
+        count=source.count or _CROPS,
+        seed=options.seed,
+    )
+    return replace(data, forgeries=ForgeryConfig(size=options.size, authentic=_AUTHENTIC))

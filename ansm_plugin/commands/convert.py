@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ansm_plugin.commands.options import flag, positional
 from ansm_plugin.system.text import one_line, say
-from ansm_plugin.weights.convert import convert_checkpoint
+
+SUMMARY = "turn a .pth checkpoint into safetensors"
 
 
-def run(*, source: Path, target: Path, force: bool) -> None:
-    """Convert and say what was kept and dropped."""
-    done = convert_checkpoint(source, target, force=force)
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """From which file to which."""
+
+    source: Path = positional(parse=Path, metavar="FILE.pth", help="never executed")
+    target: Path = positional(parse=Path, metavar="FILE.safetensors", help="")
+    force: bool = flag(help="replace an existing target")
+
+
+OPTIONS = ConvertOptions
+
+
+def run(options: ConvertOptions) -> None:
+    """Convert and say what was kept and dropped.
+
+    Raises:
+        AnsmError: the checkpoint cannot be read or holds no model, or the target is there.
+    """
+    from ansm_plugin.weights.convert import convert_checkpoint
+
+    done = convert_checkpoint(options.source, options.target, force=options.force)
     where = " > ".join(done.place) or "the file itself"
-    say(f"read     {source}, tensors of {where}")
+    say(f"read     {options.source}, tensors of {where}")
     say(f"kept     {_counted(done.kept, 'tensors')}")
     if done.prefix:
         say(f"stripped {done.prefix!r} from the start of every name")
@@ -21,7 +42,7 @@ def run(*, source: Path, target: Path, force: bool) -> None:
         say(f"dropped  {_counted(done.dropped, 'values without a tensor')}")
     if done.beside:
         say(f"dropped  {_counted(done.beside, 'entries beside the model')}")
-    say(f"wrote    {target}")
+    say(f"wrote    {options.target}")
 
 
 def _counted(names: Sequence[str], what: str) -> str:

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from ansm_plugin.backbones import reference
-from ansm_plugin.commands.terminal import show_progress
-from ansm_plugin.data.crops import load_crops
-from ansm_plugin.data.samples import crop_samples
-from ansm_plugin.defended import wrap_with_ansm
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
-from ansm_plugin.evaluation.material import demo_data
-from ansm_plugin.report.panels import save_pictures
-from ansm_plugin.report.table import print_table
+from ansm_plugin.commands.groups import json_option
+from ansm_plugin.commands.options import option, record
+from ansm_plugin.commands.values import positive
 from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import say
 
+if TYPE_CHECKING:
+    from ansm_plugin.evaluation.config import EvaluationConfig
+    from ansm_plugin.evaluation.results import Evaluation
 
-def run(*, output: Path, images: int, json: Path | None, command_line: str) -> None:
-    """Evaluate, show the table and say where the files are."""
+SUMMARY = "attack and defend the embedded localizer, and show it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """How many images, and where results go."""
+
+    output: Path = option(Path("ansm-demo"), parse=Path, metavar="DIR", help="(default: {default})")
+    images: int = option(96, parse=positive, metavar="N", help="forged crops (default: {default})")
+    json: Path | None = json_option()
+    command_line: str = record()
+
+
+OPTIONS = DemoOptions
+
+
+def run(options: DemoOptions) -> None:
+    """Evaluate, show the table and say where the files are.
+
+    Raises:
+        AnsmError: the packaged weights are damaged, or a folder cannot be written.
+    """
+    from rich.console import Console
+
+    from ansm_plugin.commands.terminal import show_progress
+    from ansm_plugin.report.table import print_table
+
+    output, line = options.output, options.command_line
     with show_progress(Console(stderr=True)) as progress:
-        evaluation = demonstrate(images, output, command_line=command_line, progress=progress)
+        evaluation = demonstrate(options.images, output, command_line=line, progress=progress)
     print_table(evaluation, Console())
     say(f"wrote {output / 'demo.json'}, {output / 'summary.png'} and {output / 'panels'}")
-    if json is not None:
-        say(f"wrote {write_json(json, evaluation.as_json())}")
+    if options.json is not None:
+        say(f"wrote {write_json(options.json, evaluation.as_json())}")
 
 
 def demonstrate(
@@ -50,19 +73,23 @@ def demonstrate(
     Raises:
         AnsmError: the packaged weights are damaged, or the folder cannot be written.
     """
+    from ansm_plugin.backbones import reference
+    from ansm_plugin.data.crops import load_crops
+    from ansm_plugin.data.samples import crop_samples
+    from ansm_plugin.defended import wrap_with_ansm
+    from ansm_plugin.evaluation.config import EvaluationConfig
+    from ansm_plugin.evaluation.labels import Labels
+    from ansm_plugin.evaluation.material import demo_data
+    from ansm_plugin.evaluation.run import evaluate
+    from ansm_plugin.report.panels import save_pictures
+
     make_folder(output)
     config = config or EvaluationConfig()
     localizer = reference.build_localizer(reference.DEFAULT_LOCALIZER)
     defended = wrap_with_ansm(localizer, str(reference.packaged_ansm()))
     samples = crop_samples(load_crops(demo_data(images)))
-    evaluation = evaluate(
-        defended,
-        samples,
-        config,
-        localizer=reference.DEFAULT_LOCALIZER,
-        command=command_line,
-        progress=progress,
-    )
+    labels = Labels(localizer=reference.DEFAULT_LOCALIZER, command=command_line)
+    evaluation = evaluate(defended, samples, config, labels=labels, progress=progress)
     write_json(output / "demo.json", evaluation.as_json())
     save_pictures(defended, samples, evaluation, config, output)
     return evaluation

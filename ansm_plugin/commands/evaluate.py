@@ -2,182 +2,266 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.console import Console
-
-from ansm_plugin.ansm import Precision
-from ansm_plugin.commands.models import load_defended
-from ansm_plugin.commands.terminal import show_progress
-from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
-from ansm_plugin.evaluation.material import VALIDATION, read_material
-from ansm_plugin.evaluation.results import Threat
-from ansm_plugin.evaluation.rivals import baseline_names, costs, fit_baselines, surrogates
-from ansm_plugin.localizer.call import mask_forward
-from ansm_plugin.report.page import write_html
-from ansm_plugin.report.panels import save_pictures
-from ansm_plugin.report.table import print_table
-from ansm_plugin.system.files import make_folder, write_json
-from ansm_plugin.system.processes import processes
+from ansm_plugin.commands.groups import (
+    ImageOptions,
+    ModelOptions,
+    StrengthOptions,
+    attacks_option,
+    gate_option,
+    json_option,
+    precision_option,
+)
+from ansm_plugin.commands.options import flag, group, option, record
+from ansm_plugin.commands.values import names, natural, positive
+from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import say
 
-RESULT, RECORDS, REPORT = "evaluation.json", "records.jsonl", "report.html"
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ansm_plugin.ansm import Precision
+    from ansm_plugin.baselines import Baseline
+    from ansm_plugin.defended import DefendedLocalizer
+    from ansm_plugin.evaluation.config import EvaluationConfig
+    from ansm_plugin.evaluation.labels import Labels
+    from ansm_plugin.evaluation.material import Material
+    from ansm_plugin.evaluation.results import Evaluation
+    from ansm_plugin.evaluation.run import Rivals
+    from ansm_plugin.system.processes import Processes
+
+SUMMARY = "measure a localizer with and without its ANSM"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How much is run where the options leave it open."""
+class EvaluateOptions:
+    """What is evaluated, on what, and how hard; what is None is decided by the effort."""
 
-    threats: tuple[str, ...]
-    white_box_attacks: tuple[str, ...]
-    white_box_eps: tuple[float, ...]
-    white_box_steps: int
-    adaptive: tuple[str, ...]
-    count: int | None
-    baselines: tuple[str, ...]
-    precision: Precision
-    attack_precision: Precision
+    model: ModelOptions = group(ModelOptions)
+    gate: bool = gate_option()
+    source: ImageOptions = group(ImageOptions)
+    attacks: tuple[str, ...] | None = attacks_option("pgd,mifgsm,cospgd")
+    strength: StrengthOptions = group(StrengthOptions)
+    threat: tuple[str, ...] | None = option(
+        None,
+        parse=names,
+        metavar="T0,...,T6",
+        help="what attackers know (default: T0,T1,T2,T4,T5; T3 with --surrogate)",
+    )
+    white_box_attacks: tuple[str, ...] | None = option(
+        None,
+        parse=names,
+        metavar="NAMES",
+        help="of T4; the first at every radius, others at the largest (default: margin,pgd)",
+    )
+    white_box_steps: int | None = option(
+        None, parse=natural, metavar="N", help="of T4 (default: 20; 0: no T4)"
+    )
+    adaptive: tuple[str, ...] | None = option(
+        None,
+        parse=names,
+        metavar="NAMES",
+        help="more of T4: straight-through, unsaturated, bypass, warm-start, eot "
+        "(default: all but eot)",
+    )
+    precision: Precision | None = option(
+        None,
+        choices=("fp32", "bf16"),
+        help="of attacks (default: bf16, half the time at the same loss of F1)",
+    )
+    ansm_precision: Precision = precision_option()
+    tile: int | None = option(
+        None,
+        parse=int,
+        metavar="PIXELS",
+        help="longest side in pixels that is attacked and scored at once; larger images are cut "
+        "into overlapping tiles, each attacked as an image of its own (default: 1024)",
+    )
+    surrogate: tuple[str, ...] = option(
+        (),
+        repeated=True,
+        metavar="NAME[+ANSM]",
+        help="what T3 attacks in place of your localizer: another one, one with an ANSM, or "
+        "`encoder` for your own without its decoder; repeat for several",
+    )
+    baselines: tuple[str, ...] | None = option(
+        None,
+        parse=names,
+        metavar="NAMES",
+        help="other defences: cheap, none, or names (default: cheap, all without training)",
+    )
+    cost_size: int | None = option(
+        None,
+        parse=positive,
+        metavar="PIXELS",
+        help="side of the square whose cost is measured (default: the size of the first images)",
+    )
+    seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
+    quick: bool = flag(help="16 images, T0, T1, T4, JPEG alone as baseline, bf16")
+    output: Path | None = option(
+        None, parse=Path, metavar="DIR", help="receives report.html, its JSON and pictures"
+    )
+    force: bool = flag(help="replace a finished report")
+    json: Path | None = json_option()
+    command_line: str = record()
+
+    def config(self) -> EvaluationConfig:
+        """Return what is attacked: that of the effort, but for what the command line sets.
+
+        Raises:
+            ConfigError: an unknown name or a number out of range.
+        """
+        from ansm_plugin.evaluation.config import full, quick
+
+        effort = quick() if self.quick else full()
+        if self.surrogate:
+            effort = replace(effort, threats=(*effort.threats, "T3"))
+        return replace(effort, **self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of `EvaluationConfig` that the command line sets."""
+        fields = {
+            "threats": self.threat or None,
+            "attacks": self.attacks,
+            "eps_255": self.strength.eps,
+            "steps": self.strength.steps,
+            "white_box_attacks": self.white_box_attacks or None,
+            "white_box_steps": self.white_box_steps,
+            "adaptive": self.adaptive,
+            "attack_precision": self.precision,
+            "tile": self.tile,
+            "seed": self.seed,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """Names of other defences, or of sets of them."""
+        return self.baselines or (("jpeg",) if self.quick else ("cheap",))
+
+    @property
+    def count(self) -> int | None:
+        """At most this many images; None takes all."""
+        return self.source.count or (16 if self.quick else None)
 
 
-FULL = Effort(
-    threats=("T0", "T1", "T2", "T4", "T5"),
-    white_box_attacks=("margin", "pgd"),
-    white_box_eps=(2, 4, 8),
-    white_box_steps=20,
-    adaptive=("straight-through", "unsaturated", "bypass", "warm-start"),
-    count=None,
-    baselines=("cheap",),
-    precision="fp32",
-    attack_precision="bf16",
-)
-QUICK = Effort(
-    threats=("T0", "T1", "T4"),
-    white_box_attacks=("margin",),
-    white_box_eps=(8,),
-    white_box_steps=10,
-    adaptive=("warm-start",),
-    count=16,
-    baselines=("jpeg",),
-    precision="bf16",
-    attack_precision="bf16",
-)
+OPTIONS = EvaluateOptions
 
 
-def run(
-    *,
-    localizer: str | None,
-    ansm: Path | None,
-    images: Path | None,
-    masks: Path | None,
-    pattern: str,
-    count: int | None,
-    threat: tuple[str, ...] | None,
-    attacks: tuple[str, ...],
-    eps: tuple[float, ...],
-    steps: int,
-    white_box_attacks: tuple[str, ...] | None,
-    white_box_steps: int | None,
-    adaptive: tuple[str, ...] | None,
-    precision: Precision | None,
-    ansm_precision: Precision,
-    gate: bool,
-    tile: int,
-    cost_size: int | None,
-    surrogate: list[str],
-    baselines: tuple[str, ...] | None,
-    seed: int,
-    quick: bool,
-    force: bool,
-    output: Path | None,
-    json: Path | None,
-    command_line: str,
-) -> None:
+def run(options: EvaluateOptions) -> None:
     """Evaluate, show the table and say where the files are.
 
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
-    effort = QUICK if quick else FULL
-    chosen = threat or (*effort.threats, *(("T3",) if surrogate else ()))
-    config = EvaluationConfig(
-        threats=cast(tuple[Threat, ...], tuple(chosen)),
-        attacks=attacks,
-        eps_255=eps,
-        steps=steps,
-        white_box_attacks=white_box_attacks or effort.white_box_attacks,
-        white_box_steps=effort.white_box_steps if white_box_steps is None else white_box_steps,
-        white_box_eps_255=effort.white_box_eps,
-        adaptive=effort.adaptive if adaptive is None else adaptive,
-        precision=effort.precision,
-        attack_precision=precision or effort.attack_precision,
-        tile=tile,
-        seed=seed,
-    )
-    names = baseline_names(baselines or effort.baselines)
+    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.commands.results import prepare_folders
+    from ansm_plugin.evaluation.material import VALIDATION, read_material
+    from ansm_plugin.evaluation.rivals import baseline_names
+    from ansm_plugin.system.processes import processes
+
+    config = options.config()
+    names = baseline_names(options.rivals)
     among = processes()
-    prepare_folders(output, json, force=force)  # now, not after minutes of attacks
-    material = read_material(
-        images, masks, pattern, count or effort.count, VALIDATION if names else 0
-    )
+    # Now, not after minutes of attacks.
+    prepare_folders(options.output, options.json, force=options.force)
+    source, validation = options.source, VALIDATION if names else 0
+    material = read_material(source.images, source.masks, source.pattern, options.count, validation)
     defended = load_defended(
-        localizer, ansm, may_be_untrained=True, precision=ansm_precision, gate=gate
+        options.model.localizer,
+        options.model.ansm,
+        may_be_untrained=True,
+        precision=options.ansm_precision,
+        gate=options.gate,
     )
+    measured = Measured(defended, material, config)
+    evaluation = _measure(options, measured, names, among)
+    if among.is_first:
+        _show(options, measured, evaluation)
+
+
+class Measured(NamedTuple):
+    """A defended localizer, the images that it is measured on, and what is attacked."""
+
+    defended: DefendedLocalizer[nn.Module]
+    material: Material
+    config: EvaluationConfig
+
+
+def _measure(
+    options: EvaluateOptions, measured: Measured, names: Sequence[str], among: Processes
+) -> Evaluation:
+    """Evaluate; the first process adds what ANSM and baselines cost."""
+    from rich.console import Console
+
+    from ansm_plugin.commands.results import RECORDS
+    from ansm_plugin.commands.terminal import show_progress
+    from ansm_plugin.evaluation.rivals import costs, fit_baselines
+    from ansm_plugin.evaluation.run import evaluate
+
+    defended, material, config = measured
     with show_progress(Console(stderr=True)) as progress:
         others = fit_baselines(names, defended, material.validation, config, progress=progress)
-        bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
         evaluation = evaluate(
             defended,
             material.scored,
             config,
-            localizer=localizer or "",
-            ansm=str(ansm or ""),
-            command=command_line,
-            baselines={label: baseline(bare) for label, baseline in others.items()},
-            surrogates=surrogates(surrogate, config.attack_precision, defended),
-            records=output / RECORDS if output else None,
+            labels=_labels(options),
+            rivals=_rivals(options, measured, others),
+            records=options.output / RECORDS if options.output else None,
             progress=progress,
             among=among,
         )
     if not among.is_first:
-        return
-    height, width = (cost_size or min(tile, n) for n in material.scored[0].images.shape[-2:])
-    evaluation = replace(evaluation, cost=costs(defended, others, (height, width)))
+        return evaluation
+    height, width = (options.cost_size or min(config.tile, side) for side in material.size)
+    return replace(evaluation, cost=costs(defended, others, (height, width)))
+
+
+def _labels(options: EvaluateOptions) -> Labels:
+    """Return what a result says of how it was made."""
+    from ansm_plugin.evaluation.labels import Labels
+
+    model = options.model
+    return Labels(
+        localizer=model.localizer or "", ansm=str(model.ansm or ""), command=options.command_line
+    )
+
+
+def _rivals(options: EvaluateOptions, measured: Measured, others: Mapping[str, Baseline]) -> Rivals:
+    """Return the other defences before the bare localizer, and what attackers of T3 have."""
+    from ansm_plugin.evaluation.rivals import surrogates
+    from ansm_plugin.evaluation.run import Rivals
+    from ansm_plugin.localizer.call import mask_forward
+
+    defended, _, config = measured
+    bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
+    return Rivals(
+        baselines={label: baseline(bare) for label, baseline in others.items()},
+        surrogates=surrogates(options.surrogate, config.attack_precision, defended),
+    )
+
+
+def _show(options: EvaluateOptions, measured: Measured, evaluation: Evaluation) -> None:
+    """Print the table, write what the options ask for, and say where it is."""
+    from rich.console import Console
+
+    from ansm_plugin.commands.results import REPORT, RESULT, write_report
+    from ansm_plugin.report.panels import save_pictures
+    from ansm_plugin.report.table import print_table
+
     # A log has room for names in one line; a terminal has the room that it has.
     print_table(evaluation, Console(width=None if sys.stdout.isatty() else 120))
-    if json is not None:
-        say(f"wrote {write_json(json, evaluation.as_json())}")
+    if options.json is not None:
+        say(f"wrote {write_json(options.json, evaluation.as_json())}")
+    output = options.output
     if output is not None:
+        defended, material, config = measured
         pictures = save_pictures(defended, material.scored, evaluation, config, output)
         write_report(evaluation, pictures, output)
         say(f"wrote {output / REPORT}, {output / RESULT} and {len(pictures)} pictures")
-
-
-def prepare_folders(output: Path | None, json: Path | None, *, force: bool) -> None:
-    """Make the folders; refuse one that holds a finished report, unless `force` says so.
-
-    Raises:
-        ConfigError: there is a report already, or a folder cannot be made.
-    """
-    if json is not None:
-        make_folder(json.parent)
-    if output is None:
-        return
-    if (output / RESULT).exists() and not force:
-        raise ConfigError(
-            f"{output} holds a finished report; name another folder, or pass --force to replace "
-            "it. (An interrupted evaluation goes on without --force.)"
-        )
-    make_folder(output)
-
-
-def write_report(evaluation: Evaluation, pictures: Sequence[Path], output: Path) -> None:
-    """Write the page to look at, then the numbers, whose file says that all is there."""
-    fields = json_format.loads(json_format.dumps(evaluation.as_json()))
-    write_html(fields, [(path.stem, path) for path in pictures], output / REPORT)
-    write_json(output / RESULT, evaluation.as_json())

@@ -3,68 +3,49 @@
 from __future__ import annotations
 
 import json as json_format
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from ansm_plugin.commands.groups import json_option
+from ansm_plugin.commands.options import positional
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import one_line
-from ansm_plugin.weights.adapters import FORMAT as ADAPTER
-from ansm_plugin.weights.ansm_file import FORMAT, load_ansm, read_ansm_metadata
-from ansm_plugin.weights.metadata import read_json
-from ansm_plugin.weights.tensors import read_metadata, sha256_of
+
+SUMMARY = "say what a weights file holds"
 
 
-def run(*, file: Path, json: Path | None) -> None:
-    """Print what is known of `file`; also as JSON where asked."""
-    facts = describe_file(file)
-    try:
-        print("\n".join(_lines(facts)))
-        if json is not None:
-            # NaN in foreign metadata has no form in JSON but its name.
-            text = json_format.dumps(facts, default=str)
-            write_json(json, json_format.loads(text, parse_constant=str))
-    except RecursionError as error:
-        raise WeightsError(f"the metadata of {file} is nested beyond all measure.") from error
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions:
+    """Which file is told about."""
+
+    file: Path = positional(parse=Path, help="a safetensors file")
+    json: Path | None = json_option()
 
 
-def describe_file(file: Path) -> dict[str, Any]:
-    """Return the facts of an ANSM's or a localizer's weights.
+OPTIONS = InfoOptions
+
+
+def run(options: InfoOptions) -> None:
+    """Print what is known of a file; also as JSON where asked.
 
     Raises:
         WeightsError: a pickle, a truncated or foreign file, or a newer format.
     """
-    metadata = read_metadata(file)
-    kind = metadata.get("format", "")
-    common = {"file": str(file), "sha256": sha256_of(file), **_sizes(file)}
-    if kind == FORMAT:
-        return {"kind": "ANSM", **common, **_ansm_facts(file)}
-    if kind == ADAPTER:
-        facts = {
-            k: read_json(metadata, k, file) for k in ("localizer", "tuned", "parent", "recipe")
-        }
-        return {"kind": "adapter", **common, **facts}
-    known = "localizer" if kind in ("localizer", "") else f"unknown format {one_line(kind)!r}"
-    return {"kind": known, **common, **{k: v for k, v in metadata.items() if k != "format"}}
+    from ansm_plugin.commands.facts import describe_file
 
-
-def _ansm_facts(file: Path) -> dict[str, Any]:
-    metadata = read_ansm_metadata(file)
-    facts: dict[str, Any] = {"untrained": load_ansm(file).is_identity}
-    facts["stage"] = metadata.get("stage", "")
-    keys = ("architecture", "localizer", "normalisation", "metrics", "parent", "recipe")
-    for key in (*keys, "attack_score"):
-        facts[key] = read_json({key: metadata.get(key, '""')}, key, file)
-    return {**facts, "format_version": metadata["format_version"]}
-
-
-def _sizes(file: Path) -> dict[str, int]:
-    with safe_open(str(file), framework="pt") as handle:
-        shapes = [handle.get_slice(name).get_shape() for name in handle.keys()]  # noqa: SIM118
-    return {"tensors": len(shapes), "parameters": sum(math.prod(shape) for shape in shapes)}
+    facts = describe_file(options.file)
+    try:
+        print("\n".join(_lines(facts)))
+        if options.json is not None:
+            # NaN in foreign metadata has no form in JSON but its name.
+            text = json_format.dumps(facts, default=str)
+            write_json(options.json, json_format.loads(text, parse_constant=str))
+    except RecursionError as error:
+        raise WeightsError(
+            f"the metadata of {options.file} is nested beyond all measure."
+        ) from error
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -1,290 +1,142 @@
-"""The options of each command, for argparse; imports nothing heavy, so help answers at once."""
+"""Options of a command as a dataclass: each field says how argparse shows and reads it.
+
+    @dataclass(frozen=True, kw_only=True)
+    class DemoOptions:
+        images: int = option(96, parse=positive, metavar="N", help="crops (default: {default})")
+
+Defaults stay in the dataclass: argparse is told what they are, never to fill them in. Imports
+nothing heavy, so that help answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 Parser = argparse.ArgumentParser
-_TILE_HELP = (
-    "longest side in pixels that is worked on at once; larger photographs are cut into "
-    "overlapping tiles (default: 1024); memory stays below 16 bytes per pixel of the photograph "
-    "and, with the embedded localizer, 0.8 GB for a tile of 1024 pixels"
-)
+REQUIRED = dataclasses.MISSING
+T = TypeVar("T")
+
+_ARGUMENT, _POSITIONAL, _GROUP, _RECORD = "argument", "positional", "group", "record"
 
 
-def _demo_options(parser: Parser) -> None:
-    parser.add_argument(
-        "--output", type=Path, default=Path("ansm-demo"), metavar="DIR", help="(default: ansm-demo)"
-    )
-    parser.add_argument(
-        "--images", type=_positive, default=96, metavar="N", help="forged crops (default: 96)"
-    )
-    _json_option(parser)
+def option(
+    default: Any = REQUIRED,
+    *,
+    help: str,
+    parse: Callable[[str], Any] | None = None,
+    metavar: str | None = None,
+    choices: Sequence[str] | None = None,
+    alone: Any = None,
+    repeated: bool = False,
+) -> Any:
+    """Return the field of an option `--name VALUE`.
+
+    Args:
+        default: what the field holds where the option is left out; REQUIRED must be given. None
+            leaves the choice to whoever is handed the options.
+        help: what it does; "{default}" and "{alone}" in it become the values of these.
+        parse: text -> value; None keeps the text.
+        metavar: what stands for the value in the help; None takes the field's name.
+        choices: the texts that are allowed; None allows all.
+        alone: value of the option without a value; None demands one.
+        repeated: whether it may be given several times; the field holds a tuple.
+    """
+    argument: dict[str, Any] = {"help": help, "type": parse, "metavar": metavar}
+    argument |= {"choices": choices, "required": default is REQUIRED}
+    if alone is not None:
+        argument |= {"nargs": "?", "const": alone}
+    if repeated:
+        argument |= {"action": "append"}
+    return dataclasses.field(default=default, metadata={_ARGUMENT: argument})
 
 
-def _localize_options(parser: Parser) -> None:
-    parser.add_argument(
-        "photos", type=Path, nargs="+", metavar="PHOTO", help="a photograph, or a folder of them"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="receives STEM-mask.png and STEM-overlay.png",
-    )
-    _model_options(parser)
-    _ansm_precision_option(parser)
-    parser.add_argument("--bare", action="store_true", help="use no defence")
-    _gate_option(parser)
-    parser.add_argument(
-        "--abstain",
-        type=float,
-        nargs="?",
-        const=0.0,
-        metavar="THRESHOLD",
-        help="call a photograph undecided whose attack score is above this (default: 0, where 1 in "
-        "100 images without attack is); give it behind the photographs",
-    )
-    parser.add_argument("--tile", type=int, default=1024, metavar="PIXELS", help=_TILE_HELP)
-    _json_option(parser)
+def flag(*, help: str) -> Any:
+    """Return the field of an option `--name` without a value: False where it is left out."""
+    argument = {"help": help, "action": "store_true"}
+    return dataclasses.field(default=False, metadata={_ARGUMENT: argument})
 
 
-def _gate_option(parser: Parser) -> None:
-    parser.add_argument(
-        "--gate",
-        action="store_true",
-        help="keep the bare localizer's mask where the attack score says that nothing is wrong "
-        "(needs an ANSM that was calibrated)",
-    )
+def positional(
+    *, help: str, parse: Callable[[str], Any], metavar: str | None = None, several: bool = False
+) -> Any:
+    """Return the field of an argument without a name.
+
+    Args:
+        help: what it is.
+        parse: text -> value.
+        metavar: what stands for it in the help; None takes the field's name.
+        several: whether one or more may be given; the field holds a tuple.
+    """
+    argument: dict[str, Any] = {"help": help, "type": parse, "metavar": metavar}
+    if several:
+        argument |= {"nargs": "+"}
+    return dataclasses.field(metadata={_ARGUMENT: argument, _POSITIONAL: True})
 
 
-def _evaluate_options(parser: Parser) -> None:
-    _model_options(parser)
-    _gate_option(parser)
-    _image_options(parser)
-    _attack_choice(parser, attacks=("pgd", "mifgsm", "cospgd"))
-    parser.add_argument(
-        "--threat",
-        type=_names,
-        metavar="T0,...,T6",
-        help="what attackers know (default: T0,T1,T2,T4,T5; T3 with --surrogate)",
-    )
-    parser.add_argument(
-        "--white-box-attacks",
-        type=_names,
-        metavar="NAMES",
-        help="of T4; the first at every radius, others at the largest (default: margin,pgd)",
-    )
-    parser.add_argument(
-        "--white-box-steps", type=_natural, metavar="N", help="of T4 (default: 20; 0: no T4)"
-    )
-    parser.add_argument(
-        "--adaptive",
-        type=_names,
-        metavar="NAMES",
-        help="more of T4: straight-through, unsaturated, bypass, warm-start, eot "
-        "(default: all but eot)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16"),
-        help="of attacks (default: bf16, half the time at the same loss of F1)",
-    )
-    _ansm_precision_option(parser)
-    parser.add_argument(
-        "--tile",
-        type=int,
-        default=1024,
-        metavar="PIXELS",
-        help="longest side in pixels that is attacked and scored at once; larger images are cut "
-        "into overlapping tiles, each attacked as an image of its own (default: 1024)",
-    )
-    parser.add_argument(
-        "--surrogate",
-        action="append",
-        default=[],
-        metavar="NAME[+ANSM]",
-        help="what T3 attacks in place of your localizer: another one, one with an ANSM, or "
-        "`encoder` for your own without its decoder; repeat for several",
-    )
-    parser.add_argument(
-        "--baselines",
-        type=_names,
-        metavar="NAMES",
-        help="other defences: cheap, none, or names (default: cheap, all without training)",
-    )
-    parser.add_argument(
-        "--cost-size",
-        type=_positive,
-        metavar="PIXELS",
-        help="side of the square whose cost is measured (default: the size of the first images)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of random starts (default: 0)")
-    parser.add_argument(
-        "--quick", action="store_true", help="16 images, T0, T1, T4, JPEG alone as baseline, bf16"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="receives report.html, its JSON and pictures"
-    )
-    parser.add_argument("--force", action="store_true", help="replace a finished report")
-    _json_option(parser)
+def group(kind: type) -> Any:
+    """Return a field that holds options which several commands share: a dataclass of them."""
+    return dataclasses.field(default_factory=kind, metadata={_GROUP: kind})
 
 
-def _info_options(parser: Parser) -> None:
-    parser.add_argument("file", type=Path, help="a safetensors file")
-    _json_option(parser)
+def record() -> Any:
+    """Return a field that is no option: it receives the whole command line, for the results."""
+    return dataclasses.field(default="", metadata={_RECORD: True})
 
 
-def _convert_options(parser: Parser) -> None:
-    parser.add_argument("source", type=Path, metavar="FILE.pth", help="never executed")
-    parser.add_argument("target", type=Path, metavar="FILE.safetensors")
-    parser.add_argument("--force", action="store_true", help="replace an existing target")
+def arguments_of(kind: type) -> list[dataclasses.Field[Any]]:
+    """Return the fields that are options or positional, those of groups in their place."""
+    found: list[dataclasses.Field[Any]] = []
+    for field in dataclasses.fields(kind):
+        if _GROUP in field.metadata:
+            found += arguments_of(field.metadata[_GROUP])
+        elif _ARGUMENT in field.metadata:
+            found.append(field)
+    return found
 
 
-def _plugins_options(parser: Parser) -> None:
-    parser.add_argument("--check", action="store_true", help="load each of them too")
-    _json_option(parser)
+def help_of(field: dataclasses.Field[Any]) -> str:
+    """Return the help text of an option, its default filled in."""
+    argument = field.metadata[_ARGUMENT]
+    text: str = argument["help"]
+    return text.format(default=_shown(field.default), alone=_shown(argument.get("const")))
 
 
-def _export_options(parser: Parser) -> None:
-    _model_options(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx")
-    parser.add_argument(
-        "--size",
-        type=_positive,
-        metavar="PIXELS",
-        help="fix height and width (default: free where the localizer allows it)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace an existing file")
+def add_options(parser: Parser, kind: type) -> None:
+    """Let a parser read the options of a dataclass, in the order of its fields."""
+    for field in arguments_of(kind):
+        is_positional = field.metadata.get(_POSITIONAL, False)
+        name = field.name if is_positional else "--" + field.name.replace("_", "-")
+        argument = {**field.metadata[_ARGUMENT], "help": help_of(field)}
+        if not is_positional:  # None: whatever is left out is the dataclass's to fill in
+            argument |= {"dest": field.name, "default": None}
+        parser.add_argument(name, **argument)
 
 
-def _image_options(parser: Parser) -> None:
-    parser.add_argument(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="forged images with --masks; alone, photographs that forgeries are made of, or the "
-        "dataset.json of `ansm attack`",
-    )
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="masks with the same stems")
-    parser.add_argument(
-        "--pattern", default="*", help="only images whose file name matches (default: *)"
-    )
-    parser.add_argument("--count", type=_positive, metavar="N", help="at most this many images")
+def read(kind: type[T], parsed: Mapping[str, Any], command_line: str) -> T:
+    """Return the options that argparse has read; what was left out has its default.
+
+    Args:
+        kind: a dataclass whose fields come from this module.
+        parsed: values by the names of fields, None where an option was left out.
+        command_line: what a field of `record()` receives.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cast(Any, kind)):
+        value = parsed.get(field.name)
+        if _GROUP in field.metadata:
+            values[field.name] = read(field.metadata[_GROUP], parsed, command_line)
+        elif _RECORD in field.metadata:
+            values[field.name] = command_line
+        elif value is not None:
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
 
 
-def _attack_choice(parser: Parser, *, attacks: tuple[str, ...]) -> None:
-    parser.add_argument(
-        "--attacks",
-        type=_names,
-        default=attacks,
-        metavar="NAMES",
-        help=f"separated by commas (default: {','.join(attacks)})",
-    )
-    parser.add_argument(
-        "--eps",
-        type=_numbers,
-        default=(2.0, 4.0, 8.0),
-        metavar="LEVELS",
-        help="in grey levels of 255, separated by commas (default: 2,4,8)",
-    )
-    parser.add_argument("--steps", type=_positive, default=10, help="of each attack (default: 10)")
-
-
-def _localizer_option(parser: Parser) -> None:
-    parser.add_argument(
-        "--localizer",
-        metavar="NAME",
-        help="reference name, smp:..., timm:... or module:function, each with optional "
-        "@weights.safetensors and @adapter.safetensors (default: the embedded one)",
-    )
-
-
-def _model_options(parser: Parser) -> None:
-    _localizer_option(parser)
-    parser.add_argument("--ansm", type=Path, metavar="FILE", help="weights written by `ansm train`")
-
-
-def _ansm_precision_option(parser: Parser) -> None:
-    parser.add_argument(
-        "--ansm-precision",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="of the convolutions inside the ANSM (default: fp32); bf16 halves its time on "
-        "processors that have it, and changes F1 by less than 0.001",
-    )
-
-
-def _json_option(parser: Parser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in _names(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas: 2,4,8") from error
-
-
-def _attack_options(parser: Parser) -> None:
-    _localizer_option(parser)
-    _image_options(parser)
-    _attack_choice(parser, attacks=("mifgsm",))
-    parser.add_argument("--seed", type=int, default=0, help="of random starts (default: 0)")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="receives Tp/, Gt/ and lists"
-    )
-    parser.add_argument("--force", action="store_true", help="write into a folder in use")
-    _json_option(parser)
-
-
-def _calibrate_options(parser: Parser) -> None:
-    _model_options(parser)
-    _image_options(parser)
-    parser.add_argument(
-        "--size", type=_positive, default=64, metavar="PIXELS", help="of the crops (default: 64)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of crops and attacks (default: 0)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="FILE.safetensors",
-        help="receives a copy of the ANSM with its attack score; may be the file of --ansm",
-    )
-    parser.add_argument("--force", action="store_true", help="replace an existing file")
-
-
-COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
-    "demo": ("attack and defend the embedded localizer, and show it", _demo_options),
-    "localize": ("find the tampered region of photographs", _localize_options),
-    "train": ("train a localizer or its ANSM: `ansm train --help`", lambda parser: None),
-    "evaluate": ("measure a localizer with and without its ANSM", _evaluate_options),
-    "attack": ("write attacked images and their masks as a dataset", _attack_options),
-    "calibrate": ("fit the attack score of an ANSM on images", _calibrate_options),
-    "info": ("say what a weights file holds", _info_options),
-    "export": ("write a defended localizer as one ONNX graph", _export_options),
-    "convert": ("turn a .pth checkpoint into safetensors", _convert_options),
-    "plugins": ("list the installed forensics plugins", _plugins_options),
-}
+def _shown(value: Any) -> str:
+    """Return a default as it would be typed: "2,4,8", "0", "ansm-demo"."""
+    if isinstance(value, tuple):
+        return ",".join(map(_shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

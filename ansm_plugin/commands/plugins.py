@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import NamedTuple
 
+from ansm_plugin.commands.groups import json_option
+from ansm_plugin.commands.options import flag
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.offer import GROUPS
 from ansm_plugin.plugins import PluginError, discover, load, origin
 from ansm_plugin.system.files import write_json
+
+SUMMARY = "list the installed forensics plugins"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginsOptions:
+    """Whether they are loaded, and where the list goes."""
+
+    check: bool = flag(help="load each of them too")
+    json: Path | None = json_option()
+
+
+OPTIONS = PluginsOptions
 
 
 class Plugin(NamedTuple):
@@ -22,16 +38,16 @@ class Plugin(NamedTuple):
     state: str
 
 
-def run(*, check: bool, json: Path | None) -> None:
-    """Print the plugins of all groups; with `check`, load each of them.
+def run(options: PluginsOptions) -> None:
+    """Print the plugins of all groups; with --check, load each of them.
 
     Raises:
         ConfigError: plugins that do not load, after all others were tried.
     """
-    plugins = list(installed(check=check))
+    plugins = list(installed(check=options.check))
     print("\n".join(_line(plugin) for plugin in plugins) or "no plugin is installed")
-    if json is not None:
-        write_json(json, [p._asdict() for p in plugins])
+    if options.json is not None:
+        write_json(options.json, [p._asdict() for p in plugins])
     broken = [plugin for plugin in plugins if plugin.state not in ("", "loads")]
     if broken:
         culprits = ", ".join(f"{p.name} of {p.origin}" for p in broken)

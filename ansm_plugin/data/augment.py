@@ -2,6 +2,7 @@
 
 Three places use it: before the attack (`dihedral`, `photometric`), between attack and ANSM
 (`channel`: what a platform does to an uploaded image), and inside an attack (EOT over `channel`).
+What an image passes in a measurement is real and has no gradient: `evaluation.channels.CHANNELS`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def photometric(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def channel(images: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
-    """Pass a batch through one randomly drawn channel of `CHANNELS`: what a platform does.
+    """Pass a batch through one randomly drawn channel of `DIFFERENTIABLE`: what a platform does.
 
     Differentiable; no geometry changes, so masks stay valid.
 
@@ -64,11 +65,11 @@ def channel(images: Tensor, generator: torch.Generator, names: Sequence[str] = (
         ConfigError: an unknown channel.
     """
     for name in names:
-        if name not in CHANNELS:
-            raise ConfigError(unknown_name("channel", name, CHANNELS))
-    allowed = list(names) or list(CHANNELS)
+        if name not in DIFFERENTIABLE:
+            raise ConfigError(unknown_name("channel", name, DIFFERENTIABLE))
+    allowed = list(names) or list(DIFFERENTIABLE)
     name = allowed[int(torch.randint(len(allowed), (), generator=generator))]
-    return CHANNELS[name](images, generator).clamp(0, 1)
+    return DIFFERENTIABLE[name](images, generator).clamp(0, 1)
 
 
 def _jpeg(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -101,7 +102,8 @@ def _noise(images: Tensor, generator: torch.Generator) -> Tensor:
     return images + sigma * noise.to(images.device)
 
 
-CHANNELS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+# Channels that let a gradient through: pixels (B, 3, H, W) in [0, 1] and a generator -> pixels.
+DIFFERENTIABLE: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "jpeg": _jpeg,
     "resize": _resize,
     "blur": _blur,

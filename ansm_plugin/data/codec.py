@@ -1,35 +1,33 @@
-"""Pixels through a codec and other changes of a file, in memory."""
+"""Pixels through an image file in memory: compressed by Pillow and read back, 8 bit."""
 
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from ansm_plugin.data.pixels import Floats
+from ansm_plugin.data.pixels import Floats, Pixels
+
+Codec = Literal["JPEG", "WEBP"]
+
+
+def through_file(pixels: Pixels, codec: Codec, quality: int) -> Pixels:
+    """Compress `(H, W, 3)` uint8 pixels at a quality of 1 to 100 and read them back.
+
+    What else a codec can choose is left to Pillow; JPEG has 4:2:0 chroma then.
+    """
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, codec, quality=quality)
+    return np.array(Image.open(file))
 
 
 def jpeg(pixels: Floats, quality: int) -> Floats:
-    """Compress and read back `(H, W, 3)` pixels in [0, 255]."""
-    buffer = io.BytesIO()
-    as_image(pixels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer), np.float32)
+    """Round `(H, W, 3)` pixels to [0, 255], compress them as JPEG and read them back."""
+    return through_file(to_8_bit(pixels), "JPEG", quality).astype(np.float32)
 
 
-def as_image(pixels: Floats) -> Image.Image:
-    return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
-
-
-def blurred(pixels: Floats, sigma: float) -> Floats:
-    """Gaussian blur along both axes with edge padding, without rounding to 8 bit."""
-    radius = max(1, int(3 * sigma + 0.5))
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-(offsets**2) / (2 * sigma**2)).astype(np.float32)
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        padding = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
-        padded = np.pad(pixels, padding, mode="edge")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
-        pixels = windows @ kernel
-    return pixels
+def to_8_bit(pixels: Floats) -> Pixels:
+    """Round `(H, W, 3)` pixels to whole grey levels in [0, 255]."""
+    return np.rint(pixels).clip(0, 255).astype(np.uint8)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig, synthesize
 from ansm_plugin.data.pairs import Pair, find_pairs, list_images, read_pair
 from ansm_plugin.data.photographs import halved, packaged, procedural
+from ansm_plugin.data.pixels import Mask, Rng
 from ansm_plugin.data.read import read_image
 from ansm_plugin.errors import ConfigError, ImageError
 
@@ -51,7 +51,13 @@ class DataConfig:
 
 
 def load_crops(config: DataConfig) -> Forgeries:
-    """Return `config.count` crops with masks, decided by the config alone."""
+    """Return `config.count` crops with masks, decided by the config alone.
+
+    Every file is decoded once.
+
+    Raises:
+        ImageError: a folder or file cannot be used, or an image is smaller than the crops.
+    """
     if config.images is not None and config.masks is not None:
         pairs = find_pairs(config.images, config.masks, config.pattern)
         return _crop_pairs(pairs, config)
@@ -83,13 +89,14 @@ def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
         rng = np.random.default_rng((config.seed, index))
         for _ in range(share):
             top, left = _corner(mask, size, rng)
-            images.append(image[top : top + size, left : left + size].transpose(2, 0, 1))
-            masks.append(mask[None, top : top + size, left : left + size])
+            # Copies: a view would keep the whole photograph until all are cut.
+            images.append(image[top : top + size, left : left + size].copy().transpose(2, 0, 1))
+            masks.append(mask[None, top : top + size, left : left + size].copy())
     return Forgeries(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)))
 
 
-def _corner(mask: NDArray[np.uint8], size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw a crop corner; where the mask is not empty, up to ten times to meet forged pixels."""
+def _corner(mask: Mask, size: int, rng: Rng) -> tuple[int, int]:
+    """Draw a crop corner, up to ten times until the crop holds forged pixels."""
     for _ in range(10):
         top = int(rng.integers(mask.shape[0] - size + 1))
         left = int(rng.integers(mask.shape[1] - size + 1))

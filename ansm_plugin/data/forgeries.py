@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ansm_plugin.data.codec import blurred, jpeg
-from ansm_plugin.data.pixels import Floats, Pixels, Rng
-from ansm_plugin.data.traces import KINDS, TRACES, pick_photograph, random_crop
+from ansm_plugin.data.blur import blurred
+from ansm_plugin.data.codec import jpeg, to_8_bit
+from ansm_plugin.data.donors import KINDS, pick_photograph, random_crop
+from ansm_plugin.data.pixels import Floats, Mask, Pixels, Plane, Rng
+from ansm_plugin.data.traces import TRACES
 from ansm_plugin.errors import ConfigError, ImageError, unknown_name
 
 
@@ -52,12 +54,12 @@ class ForgeryConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for unknown names and values out of range."""
-        for kind, given, known in (("kind", self.kinds, KINDS), ("trace", self.traces, TRACES)):
-            if not given:
-                raise ConfigError(f"no forgery {kind}s are named; known: {', '.join(known)}.")
-            for name in given:
+        for word, names, known in (("kind", self.kinds, KINDS), ("trace", self.traces, TRACES)):
+            if not names:
+                raise ConfigError(f"no forgery {word}s are named; known: {', '.join(known)}.")
+            for name in names:
                 if name not in known:
-                    raise ConfigError(unknown_name(f"forgery {kind}", name, known))
+                    raise ConfigError(unknown_name(f"forgery {word}", name, known))
         if self.size < 32 or not 0 < self.area[0] <= self.area[1] < 1:
             raise ConfigError(f"size {self.size} must be 32 or more, area {self.area} in (0, 1).")
 
@@ -119,9 +121,7 @@ def synthesize(
     return Forgeries(torch.from_numpy(images), torch.from_numpy(masks))
 
 
-def forge(
-    photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng
-) -> tuple[Pixels, NDArray[np.uint8]]:
+def forge(photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng) -> tuple[Pixels, Mask]:
     """Return one crop `(S, S, 3)` uint8 and its mask `(S, S)` in {0, 1}."""
     host = random_crop(pick_photograph(photographs, rng), config.size, rng).astype(np.float32)
     if rng.random() < config.authentic:
@@ -140,7 +140,7 @@ def forge(
     return _finish(composite, config, rng), mask
 
 
-def region(size: int, area: tuple[float, float], rng: Rng) -> NDArray[np.uint8]:
+def region(size: int, area: tuple[float, float], rng: Rng) -> Mask:
     """Return a random blob, ellipse or polygon-like mask `(size, size)` in {0, 1}."""
     share = rng.uniform(*area)
     if rng.random() < 0.6:
@@ -149,11 +149,11 @@ def region(size: int, area: tuple[float, float], rng: Rng) -> NDArray[np.uint8]:
         height = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
     else:
         height = -_squircle(size, rng)
-    mask: NDArray[np.uint8] = (height > np.quantile(height, 1 - share)).astype(np.uint8)
+    mask: Mask = (height > np.quantile(height, 1 - share)).astype(np.uint8)
     return mask
 
 
-def _squircle(size: int, rng: Rng) -> NDArray[np.float32]:
+def _squircle(size: int, rng: Rng) -> Plane:
     """Distance to a random rotated ellipse (exponent 2) to rectangle (exponent 8)."""
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     centre = rng.uniform(0.25, 0.75, 2)
@@ -161,15 +161,13 @@ def _squircle(size: int, rng: Rng) -> NDArray[np.float32]:
     u = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
     v = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
     power = rng.choice([2, 8])
-    distance: NDArray[np.float32] = (np.abs(u * ratio) ** power + np.abs(v / ratio) ** power) ** (
-        1 / power
-    )
+    distance: Plane = (np.abs(u * ratio) ** power + np.abs(v / ratio) ** power) ** (1 / power)
     return distance
 
 
-# --- helpers ------------------------------------------------------------------------------------
+# --- the crops of one worker process ------------------------------------------------------------
 
-_photographs: list[Pixels] = []  # of a worker process: sent once, not with every task
+_photographs: list[Pixels] = []  # sent once to each process, not with every task
 
 
 def _install(photographs: list[Pixels]) -> None:
@@ -187,4 +185,4 @@ def _forge_range(
 def _finish(pixels: Floats, config: ForgeryConfig, rng: Rng) -> Pixels:
     if rng.random() < config.jpeg:
         pixels = jpeg(pixels, int(rng.integers(85, 99)))
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+    return to_8_bit(pixels)

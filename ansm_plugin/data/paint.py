@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ansm_plugin.data.pixels import Pixels
+from ansm_plugin.data.pixels import Pixels, Selection
 from ansm_plugin.system.files import write_whole
 
 _TINT = np.array([255, 0, 60], np.uint8)
 _OUTLINE = np.array([255, 225, 0], np.uint8)
 _BAND = 1024  # rows that are painted at once, so that a large photograph needs no large copies
-Mask = NDArray[np.bool_]
 
 
-def outline(mask_HW: Mask, width: int) -> Mask:
+def outline(mask_HW: Selection, width: int) -> Selection:
     """Return the inner edge of a mask, `width` pixels wide; the picture's border is no edge."""
     inner = mask_HW
     for _ in range(width):
@@ -27,11 +26,11 @@ def outline(mask_HW: Mask, width: int) -> Mask:
         eroded[:, 1:] &= inner[:, :-1]
         eroded[:, :-1] &= inner[:, 1:]
         inner = eroded
-    edge: Mask = mask_HW & ~inner
+    edge: Selection = mask_HW & ~inner
     return edge
 
 
-def overlay(pixels_HW3: Pixels, mask_HW: Mask) -> Pixels:
+def overlay(pixels_HW3: Pixels, mask_HW: Selection) -> Pixels:
     """Return the photograph with the masked region tinted and outlined."""
     edge_HW = outline(mask_HW, min(8, max(1, max(mask_HW.shape) // 400)))
     painted = pixels_HW3.copy()

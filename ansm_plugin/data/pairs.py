@@ -11,10 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ansm_plugin.data.pixels import Pixels
+from ansm_plugin.data.pixels import Mask, Pixels
 from ansm_plugin.data.read import SUFFIXES, read_image, read_mask
 from ansm_plugin.errors import ImageError
 from ansm_plugin.system.text import one_line
@@ -38,14 +35,14 @@ def list_images(folder: Path, pattern: str = "*") -> list[Path]:
     if not folder.is_dir():
         raise ImageError(f"there is no folder {folder}; check the path.")
     try:
-        found = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES)
+        files = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES)
     except (ValueError, NotImplementedError, IndexError) as error:  # "", "/*", a null character
         raise ImageError(f"{pattern!r} matches no file names ({error}); write train_*.") from error
-    if not found:
+    if not files:
         raise ImageError(
             f"no image matches {pattern!r} in {folder}; allowed: {', '.join(sorted(SUFFIXES))}."
         )
-    return found
+    return files
 
 
 def find_pairs(images: Path, masks: Path, pattern: str = "*") -> list[Pair]:
@@ -56,7 +53,7 @@ def find_pairs(images: Path, masks: Path, pattern: str = "*") -> list[Pair]:
     """
     by_stem = {p.stem: p for p in list_images(masks)}
     candidates = list_images(images, pattern)
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     alone: list[str] = []
     for image in candidates:
         named = (by_stem.get(image.stem + ending) for ending in _MASK_ENDINGS)
@@ -65,8 +62,8 @@ def find_pairs(images: Path, masks: Path, pattern: str = "*") -> list[Pair]:
         if mask is None:
             alone.append(image.name)
         else:
-            found.append(Pair(image, mask))
-    if not found:
+            pairs.append(Pair(image, mask))
+    if not pairs:
         raise ImageError(
             f"none of {len(candidates)} images in {images} has a mask with its stem in {masks}; "
             f"without partner: {', '.join(alone[:5])}."
@@ -77,10 +74,10 @@ def find_pairs(images: Path, masks: Path, pattern: str = "*") -> list[Pair]:
             f"left out: {', '.join(alone[:5])}{' ...' if len(alone) > 5 else ''}",
             stacklevel=2,
         )
-    return found
+    return pairs
 
 
-def read_pair(pair: Pair) -> tuple[Pixels, NDArray[np.uint8]]:
+def read_pair(pair: Pair) -> tuple[Pixels, Mask]:
     """Return an image `(H, W, 3)` uint8 and its mask `(H, W)` in {0, 1}."""
     image = read_image(pair.image)
     return image, read_mask(pair.mask, image.shape[:2])
@@ -93,12 +90,12 @@ def read_pair_list(path: Path) -> list[Pair]:
         ImageError: the list cannot be read, is none, or names a file that is missing or elsewhere.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        entries = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ImageError(f"cannot read the list {path}: {error}.") from error
-    if not isinstance(found, list) or not found:
+    if not isinstance(entries, list) or not entries:
         raise ImageError(f"{path} is no list of pairs; write [[image, mask], ...].")
-    return [_pair(entry, path) for entry in found]
+    return [_pair(entry, path) for entry in entries]
 
 
 def _pair(entry: Any, path: Path) -> Pair:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ansm_plugin.data.codec import blurred, jpeg
-from ansm_plugin.data.pixels import Floats, Pixels, Rng
+from ansm_plugin.data.blur import blurred
+from ansm_plugin.data.codec import jpeg, to_8_bit
+from ansm_plugin.data.pixels import Floats, Pixels, Plane, Rng
 from ansm_plugin.errors import ConfigError
 
 # scikit-image's and matplotlib's own sample photographs (public domain or CC0); no host
@@ -70,7 +71,7 @@ def scene(size: int, rng: Rng) -> Pixels:
     pixels = (255 * developed.clip(0, 1) ** (1 / 2.2)).astype(np.float32)
     if rng.random() < 0.8:
         pixels = jpeg(pixels, int(rng.integers(88, 99)))
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+    return to_8_bit(pixels)
 
 
 def _read(file: Traversable) -> Pixels:
@@ -98,7 +99,7 @@ def _dead_leaves(size: int, rng: Rng) -> Floats:
     return canvas.clip(0, 1)
 
 
-def _texture(size: int, rng: Rng) -> NDArray[np.float32]:
+def _texture(size: int, rng: Rng) -> Plane:
     """Return a 1/f^a random field scaled to [0, 1]."""
     fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
     spectrum = np.hypot(fy, fx)
@@ -106,11 +107,11 @@ def _texture(size: int, rng: Rng) -> NDArray[np.float32]:
     phase = np.exp(2j * np.pi * rng.random(spectrum.shape))
     field = np.fft.irfft2(phase / spectrum ** rng.uniform(0.8, 1.8), s=(size, size))
     low, high = field.min(), field.max()
-    scaled: NDArray[np.float32] = ((field - low) / (high - low)).astype(np.float32)
+    scaled: Plane = ((field - low) / (high - low)).astype(np.float32)
     return scaled
 
 
-def _mosaic(light: Floats) -> NDArray[np.float32]:
+def _mosaic(light: Floats) -> Plane:
     """Sample the RGGB Bayer pattern: `(H, W, 3)` -> `(H, W)`."""
     raw = light[..., 1].copy()
     raw[::2, ::2] = light[::2, ::2, 0]
@@ -118,7 +119,7 @@ def _mosaic(light: Floats) -> NDArray[np.float32]:
     return raw
 
 
-def _develop(raw: NDArray[np.float32], rng: Rng) -> Floats:
+def _develop(raw: Plane, rng: Rng) -> Floats:
     """Add shot and read noise, then demosaic bilinearly: `(H, W)` -> `(H, W, 3)`."""
     shot, read = rng.uniform(0.0002, 0.0015), rng.uniform(0.001, 0.006)
     noise = rng.normal(0, 1, raw.shape) * np.sqrt(shot * raw + read**2)

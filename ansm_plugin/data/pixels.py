@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) in [0, 255]
 Floats = NDArray[np.float32]  # (H, W, 3) in [0, 255]
+Plane = NDArray[np.float32]  # (H, W): one value per pixel
+Mask = NDArray[np.uint8]  # (H, W) in {0, 1}; 1 is forged
+Selection = NDArray[np.bool_]  # (H, W): which pixels are meant
 Rng = np.random.Generator
 
 

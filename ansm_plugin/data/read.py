@@ -8,10 +8,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ansm_plugin.data.pixels import Pixels
+from ansm_plugin.data.pixels import Mask, Pixels
 from ansm_plugin.errors import ImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
@@ -42,7 +41,7 @@ def read_image(path: Path) -> Pixels:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_mask(path: Path, size: tuple[int, int]) -> Mask:
     """Return a mask as `(H, W)` in {0, 1}.
 
     Args:

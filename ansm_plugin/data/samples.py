@@ -1,17 +1,21 @@
-"""What is evaluated: samples, attacks and their order."""
+"""What is evaluated: batches of images with their masks, in memory or read when they are needed."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.data.pairs import Pair, read_pair
 from ansm_plugin.data.pixels import to_tensor
+from ansm_plugin.errors import ImageError
+from ansm_plugin.localizer.call import require_pixels
 
 
 class Sample(NamedTuple):
@@ -24,6 +28,20 @@ class Sample(NamedTuple):
     images: Tensor
     masks: Tensor
     names: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """What one look at every sample tells.
+
+    Attributes:
+        images: their number, authentic ones included.
+        first_forged: number of the first batch that holds a forged image; None where none does.
+        digest: sha256 over pixels, masks, names and batches.
+    """
+
+    images: int
+    first_forged: int | None
+    digest: str
 
 
 _CROPS_PER_BATCH = 32
@@ -43,26 +61,40 @@ def crop_samples(crops: Forgeries) -> list[Sample]:
     ]
 
 
+class _Seen(NamedTuple):
+    """What is kept of a pair that was read once: its files and size, and what it is."""
+
+    pair: Pair
+    size: tuple[int, int]
+    is_forged: bool
+    digest: bytes
+
+
 class WholeImages(Sequence[Sample]):
     """Batches of whole images of equal size, read from their files at each access.
 
     Args:
         pairs: images and masks; each is read once here, so that a bad one is found at the start.
 
+    Attributes:
+        sizes: height and width of the images of each batch.
+        facts: what was seen while they were read, so that nobody reads all of them to know.
+
     Raises:
         ImageError: a file cannot be read, or a mask does not fit.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
-        by_size: dict[tuple[int, int], list[Pair]] = defaultdict(list)
-        for pair in pairs:
-            _, mask = read_pair(pair)
-            height, width = mask.shape
-            by_size[height, width].append(pair)
-        self._batches: list[list[Pair]] = []
+        by_size: dict[tuple[int, int], list[_Seen]] = defaultdict(list)
+        for seen in map(_look, pairs):
+            by_size[seen.size].append(seen)
+        batches: list[list[_Seen]] = []
         for (height, width), group in by_size.items():
             count = max(1, _PIXELS_PER_BATCH // (height * width))
-            self._batches += [group[i : i + count] for i in range(0, len(group), count)]
+            batches += [group[i : i + count] for i in range(0, len(group), count)]
+        self._batches = [[seen.pair for seen in batch] for batch in batches]
+        self.sizes = [batch[0].size for batch in batches]
+        self.facts = _facts_of(batches)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -81,6 +113,83 @@ class WholeImages(Sequence[Sample]):
         images = [to_tensor(image) for image, _ in read]
         masks = [torch.from_numpy(mask).float()[None, None] for _, mask in read]
         return Sample(_joined(images), _joined(masks), tuple(pair.image.name for pair in batch))
+
+
+def require_samples(samples: Sequence[Sample]) -> Facts:
+    """Look at every sample once, or at what whole images know of themselves.
+
+    Raises:
+        ImageError: a sample cannot be scored, or no image is forged.
+    """
+    facts = samples.facts if isinstance(samples, WholeImages) else _survey(samples)
+    if facts.first_forged is None:
+        raise ImageError(
+            f"none of the {len(samples)} batches holds a forged image (a mask that is not empty); "
+            "F1 needs at least one."
+        )
+    return facts
+
+
+def count_images(samples: Sequence[Sample]) -> int:
+    """Return the number of all images; of whole images without reading them again."""
+    if isinstance(samples, WholeImages):
+        return samples.facts.images
+    return sum(len(sample.names) for sample in samples)
+
+
+def first_size(samples: Sequence[Sample]) -> tuple[int, int]:
+    """Return height and width of the first batch; of whole images without reading them again."""
+    if isinstance(samples, WholeImages):
+        return samples.sizes[0]
+    height, width = samples[0].images.shape[-2:]
+    return height, width
+
+
+def _survey(samples: Sequence[Sample]) -> Facts:
+    count, first_forged, digest = 0, None, hashlib.sha256()
+    for index, sample in enumerate(samples):
+        _require_fitting(sample)
+        for pixels in sample[:2]:
+            digest.update(pixels.detach().cpu().float().contiguous().numpy().data)
+        digest.update(repr(sample.names).encode())
+        count += len(sample.images)
+        if first_forged is None and bool(sample.masks.any()):
+            first_forged = index
+    return Facts(count, first_forged, digest.hexdigest())
+
+
+def _require_fitting(sample: Sample) -> None:
+    """Raise ImageError where images, masks and names of a batch cannot be scored together."""
+    images, masks, names = sample
+    require_pixels(images)
+    expected = (len(images), 1, *images.shape[-2:])
+    if tuple(masks.shape) != expected or len(names) != len(images):
+        raise ImageError(
+            f"masks have shape {tuple(masks.shape)} and there are {len(names)} names; images "
+            f"of shape {tuple(images.shape)} need masks {expected} and one name each."
+        )
+    if not bool(((masks == 0) | (masks == 1)).all()):
+        raise ImageError(f"the masks of {', '.join(names[:3])} hold other values than 0 and 1.")
+
+
+def _look(pair: Pair) -> _Seen:
+    """Read a pair and keep only what is small."""
+    image, mask = read_pair(pair)
+    height, width = mask.shape
+    digest = hashlib.sha256(f"{height} {width} ".encode())
+    for pixels in (image, mask):
+        digest.update(np.ascontiguousarray(pixels).data)
+    return _Seen(pair, (height, width), bool(mask.any()), digest.digest())
+
+
+def _facts_of(batches: Sequence[Sequence[_Seen]]) -> Facts:
+    digest = hashlib.sha256()
+    for batch in batches:
+        for seen in batch:
+            digest.update(seen.digest)
+        digest.update(repr(tuple(seen.pair.image.name for seen in batch)).encode())
+    forged = (i for i, batch in enumerate(batches) if any(seen.is_forged for seen in batch))
+    return Facts(sum(map(len, batches)), next(forged, None), digest.hexdigest())
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

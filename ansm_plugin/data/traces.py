@@ -1,51 +1,15 @@
-"""Where forged content comes from, and the trace that it carries."""
+"""The trace that forged content carries: noise, blur, JPEG history or resampling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from ansm_plugin.data.codec import as_image, blurred, jpeg
-from ansm_plugin.data.pixels import Floats, Pixels, Rng
-
-# --- where the forged content comes from --------------------------------------------------------
-
-
-def _splice(host: Floats, photographs: Sequence[Pixels], mask: Pixels, rng: Rng) -> Floats:
-    return random_crop(pick_photograph(photographs, rng), len(mask), rng).astype(np.float32)
-
-
-def _copy_move(host: Floats, photographs: Sequence[Pixels], mask: Pixels, rng: Rng) -> Floats:
-    size = len(mask)
-    shift = tuple(int(s) for s in rng.integers(size // 4, 3 * size // 4 + 1, 2))
-    return np.roll(host, shift, axis=(0, 1))
-
-
-def _removal(host: Floats, photographs: Sequence[Pixels], mask: Pixels, rng: Rng) -> Floats:
-    """Fill the region from its surroundings by normalised blurring, as simple inpainting does."""
-    known = 1.0 - mask.astype(np.float32)
-    filled, weight = host * known[..., None], known
-    for sigma in (2.0, 4.0, 8.0, 16.0):
-        smooth = blurred(filled, sigma)
-        total = blurred(weight[..., None], sigma)
-        hole = weight < 0.5
-        ready = hole & (total[..., 0] > 0.05)
-        filled[ready] = (smooth / np.maximum(total, 1e-3))[ready]
-        weight = np.where(ready, 1.0, weight).astype(np.float32)
-    filled[weight < 0.5] = host.mean((0, 1))
-    return filled
-
-
-KINDS: dict[str, Callable[[Floats, Sequence[Pixels], Pixels, Rng], Floats]] = {
-    "splice": _splice,
-    "copy_move": _copy_move,
-    "removal": _removal,
-}
-
-
-# --- the trace that the forged region carries ---------------------------------------------------
+from ansm_plugin.data.blur import blurred
+from ansm_plugin.data.codec import jpeg, to_8_bit
+from ansm_plugin.data.pixels import Floats, Rng
 
 
 def _noise(donor: Floats, rng: Rng) -> Floats:
@@ -62,12 +26,13 @@ def _jpeg(donor: Floats, rng: Rng) -> Floats:
 
 
 def _resample(donor: Floats, rng: Rng) -> Floats:
-    """Enlarge the middle of the donor by 1.5 to 3."""
+    """Enlarge a random square of the donor by 1.3 to 3."""
     size = len(donor)
     side = size / rng.uniform(1.3, 3.0)
     left, top = rng.uniform(0, size - side, 2)
     box = (left, top, left + side, top + side)
-    resized = as_image(donor).resize((size, size), Image.Resampling.BICUBIC, box=box)
+    image = Image.fromarray(to_8_bit(donor))
+    resized = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return np.asarray(resized, np.float32)
 
 
@@ -77,15 +42,3 @@ TRACES: dict[str, Callable[[Floats, Rng], Floats]] = {
     "jpeg": _jpeg,
     "resample": _resample,
 }
-
-
-def pick_photograph(photographs: Sequence[Pixels], rng: Rng) -> Pixels:
-    """Draw a photograph in proportion to its area, so that every pixel is equally likely."""
-    areas = np.array([p.shape[0] * p.shape[1] for p in photographs], dtype=np.float64)
-    return photographs[int(rng.choice(len(photographs), p=areas / areas.sum()))]
-
-
-def random_crop(photograph: Pixels, size: int, rng: Rng) -> Pixels:
-    top = int(rng.integers(photograph.shape[0] - size + 1))
-    left = int(rng.integers(photograph.shape[1] - size + 1))
-    return photograph[top : top + size, left : left + size]

@@ -7,11 +7,12 @@ the list of pairs of its JsonDataset, `manifest.json` says how each file was mad
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.seeds import attack_generator
-from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.samples import Sample, count_images
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.evaluation.manifest import (
+    MANIFEST,
+    AttackedFile,
+    AttackPlan,
+    Manifest,
+    made_with,
+)
+from ansm_plugin.localizer.call import Forward
 from ansm_plugin.metrics.image_quality import psnr_scores
 from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.system.files import make_folder, write_json, write_whole
@@ -31,53 +40,24 @@ from ansm_plugin.system.lines import absorb_parts, append_line, part_of, read_li
 from ansm_plugin.system.processes import ALONE, Processes
 from ansm_plugin.system.progress import Progress, silent
 
-MANIFEST, RECORDS, PAIRS = "manifest.json", "records.jsonl", "dataset.json"
-MIN_EFFECT = 0.01  # mean loss of F1 below which an attack did nothing
+RECORDS, PAIRS = "records.jsonl", "dataset.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttackPlan:
-    """What an anti-forensics set is made with.
+class Victim(NamedTuple):
+    """The localizer that is attacked.
 
     Attributes:
-        attacks: names in `attacks.ATTACKS`.
-        eps_255: their radii in grey levels.
-        steps: their gradient steps.
-        seed: decides random starts.
+        forward: pixels -> mask logits, bare.
+        localizer: family, class and sha256, for the manifest.
+        device: of the forward.
     """
 
-    attacks: tuple[str, ...] = ("mifgsm",)
-    eps_255: tuple[float, ...] = (2, 4, 8)
-    steps: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for unknown attacks and radii out of range."""
-        for name in self.attacks:
-            attack_spec(name)
-        if not self.attacks or not self.eps_255 or not all(0 < e <= 255 for e in self.eps_255):
-            raise ConfigError(
-                f"attacks {self.attacks} and eps {self.eps_255}: name at least one of each; eps "
-                "is in grey levels, above 0 and at most 255."
-            )
+    forward: Forward
+    localizer: dict[str, Any]
+    device: torch.device | str = "cpu"
 
 
-class Manifest(NamedTuple):
-    """Records of all files, by file; images without forged pixels that were left out."""
-
-    records: list[dict[str, Any]]
-    skipped: list[str]
-
-    def idle(self) -> list[str]:
-        """Return the attacks that took less than `MIN_EFFECT` of F1 on average."""
-        found: dict[str, list[float]] = {}
-        for record in self.records:
-            key = f"{record['attack']}@{record['eps_255']:g}"
-            found.setdefault(key, []).append(record["f1_before"] - record["f1_after"])
-        return [key for key, lost in found.items() if sum(lost) / len(lost) < MIN_EFFECT]
-
-
-class _One(NamedTuple):
+class _Forged(NamedTuple):
     """One forged image `(1, 3, H, W)` in [0, 1] with its mask `(1, 1, H, W)` and a file stem."""
 
     image: Tensor
@@ -86,13 +66,11 @@ class _One(NamedTuple):
 
 
 def write_attacked(
-    forward: Forward,
+    victim: Victim,
     samples: Sequence[Sample],
     plan: AttackPlan,
     output: Path,
     *,
-    localizer: dict[str, Any],
-    device: torch.device | str = "cpu",
     force: bool = False,
     progress: Progress = silent,
     among: Processes = ALONE,
@@ -100,12 +78,10 @@ def write_attacked(
     """Attack every forged image and write the set; the same call goes on after a kill.
 
     Args:
-        forward: pixels -> mask logits of the bare localizer.
+        victim: the localizer that is attacked.
         samples: batches; one image is attacked at a time, so memory does not grow with them.
         plan: the attacks.
         output: the folder of the set.
-        localizer: family, class and sha256, for the manifest.
-        device: of the forward.
         force: whether a set made otherwise may be replaced.
         progress: called with "attack", finished and all images, and no logs.
         among: `processes()` where several processes call this alike: each takes its share of the
@@ -115,71 +91,91 @@ def write_attacked(
         ConfigError: the folder holds another set, or cannot be written.
         LocalizerError: no gradient reaches the image.
     """
-    made_with = {"localizer": localizer, **json.loads(json.dumps(asdict(plan)))}
-    known = among.once(lambda: _open_set(output, made_with, force=force))
+    decides = made_with(victim.localizer, plan)
+    known = among.once(lambda: _open_set(output, decides, force=force))
+    write = _Writer(victim, plan, output, part_of(output / RECORDS, among), known)
     skipped: list[str] = []
-    mine: dict[int, dict[str, Any]] = {}  # by number in the set
+    mine: dict[int, AttackedFile] = {}  # by number in the set
     jobs = [(name, float(eps)) for name in plan.attacks for eps in plan.eps_255]
-    total = sum(len(s.names) for s in samples) * len(jobs)
-    for number, one in enumerate(_forged(samples, skipped)):
+    total = count_images(samples) * len(jobs)
+    for number, forged in enumerate(_forged(samples, skipped)):
         for job, (attack, eps) in enumerate(jobs if among.owns(number) else ()):
-            name = f"{one.stem}_{attack}-{eps:g}.png"
-            source = hashlib.sha256(one.image.numpy().tobytes()).hexdigest()
-            record = known.get(name)
-            if record is None or record["source"] != source or not _is_there(output, name):
-                made = _attack_one(forward, one, attack, eps, plan, device, output / "Tp" / name)
-                record = {"file": name, "source": source, **made}
-                _save_mask(one.mask, output / "Gt" / name)
-                append_line(part_of(output / RECORDS, among), record)
             done = number * len(jobs) + job
-            mine[done] = record
+            mine[done] = write(forged, attack, eps)
             # Images of other processes, which are about as far, count as finished.
             progress("attack", done + 1, total - len(skipped) * len(jobs), {})
     records = {number: record for part in among.gather(mine) for number, record in part.items()}
-    manifest = Manifest([records[number] for number in sorted(records)], skipped)
-    return among.once(lambda: _finish(manifest, made_with, output))
+    manifest = Manifest(
+        localizer=victim.localizer,
+        plan=plan,
+        records=tuple(records[number] for number in sorted(records)),
+        skipped=tuple(skipped),
+    )
+    return among.once(lambda: _finish(manifest, output))
 
 
-def _forged(samples: Sequence[Sample], skipped: list[str]) -> Iterator[_One]:
+def _forged(samples: Sequence[Sample], skipped: list[str]) -> Iterator[_Forged]:
     """Yield forged images one by one; names of others are added to `skipped`."""
     for index in range(len(samples)):
         images, masks, names = samples[index]
         for row, name in enumerate(names):
             if bool(masks[row].any()):
                 stem = re.sub(r"[^\w.-]+", "-", Path(name).stem)
-                yield _One(images[row : row + 1].float(), masks[row : row + 1].float(), stem)
+                yield _Forged(images[row : row + 1].float(), masks[row : row + 1].float(), stem)
             else:
                 skipped.append(name)
 
 
-def _attack_one(
-    forward: Forward,
-    one: _One,
-    attack: str,
-    eps: float,
-    plan: AttackPlan,
-    device: torch.device | str,
-    path: Path,
-) -> dict[str, Any]:
-    """Write one attacked image; return how it was made and what it did."""
-    spec = attack_spec(attack, steps=plan.steps)
-    images, masks = one.image.to(device), one.mask.to(device)
-    # Seeded by the image, so that neither order nor a kill changes a file.
-    generator = attack_generator(plan.seed, f"{attack} {one.stem}", eps, 0)
-    attacked = run_attack(forward, images, masks, eps / 255, spec, generator=generator)
-    _save_png(attacked[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy(), path)
-    with torch.no_grad():
-        before, after = (float(f1_scores(forward(x).cpu(), one.mask)) for x in (images, attacked))
-    return {
-        "attack": attack,
-        "eps_255": eps,
-        "objective": spec.objective,
-        "steps": spec.steps,
-        "seed": plan.seed,
-        "f1_before": before,
-        "f1_after": after,
-        "psnr": min(100.0, float(psnr_scores(attacked, images))),
-    }
+@dataclass(frozen=True)
+class _Writer:
+    """Writes attacked images, each with its mask and its record; those that are there stay."""
+
+    victim: Victim
+    plan: AttackPlan
+    output: Path
+    lines: Path
+    known: dict[str, AttackedFile]
+
+    def __call__(self, forged: _Forged, attack: str, eps: float) -> AttackedFile:
+        """Return the record of one file, which is there afterwards."""
+        name = f"{forged.stem}_{attack}-{eps:g}.png"
+        source = hashlib.sha256(forged.image.numpy().tobytes()).hexdigest()
+        record = self.known.get(name)
+        if record is not None and record.source == source and _is_there(self.output, name):
+            return record
+        record = self._attack(forged, attack, eps, name, source)
+        _save_mask(forged.mask, self.output / "Gt" / name)
+        append_line(self.lines, record.as_json())
+        return record
+
+    def _attack(
+        self, forged: _Forged, attack: str, eps: float, name: str, source: str
+    ) -> AttackedFile:
+        """Write one attacked image; return how it was made and what it did."""
+        forward, _, device = self.victim
+        spec = attack_spec(attack, steps=self.plan.steps)
+        images, masks = forged.image.to(device), forged.mask.to(device)
+        # Seeded by the image, so that neither order nor a kill changes a file.
+        generator = attack_generator(self.plan.seed, f"{attack} {forged.stem}", eps, 0)
+        attacked = run_attack(forward, images, masks, eps / 255, spec, generator=generator)
+        pixels = attacked[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        _save_png(pixels, self.output / "Tp" / name)
+        with torch.no_grad():
+            before, after = (
+                float(f1_scores(forward(x).cpu(), forged.mask)) for x in (images, attacked)
+            )
+        return AttackedFile(
+            file=name,
+            source=source,
+            attack=attack,
+            eps_255=eps,
+            objective=spec.objective,
+            steps=spec.steps,
+            seed=self.plan.seed,
+            f1_before=before,
+            f1_after=after,
+            psnr=min(100.0, float(psnr_scores(attacked, images))),
+        )
 
 
 def _save_mask(mask: Tensor, path: Path) -> None:
@@ -194,12 +190,12 @@ def _is_there(output: Path, name: str) -> bool:
     return all((output / kind / name).is_file() for kind in ("Tp", "Gt"))
 
 
-def _open_set(output: Path, made_with: dict[str, Any], *, force: bool) -> dict[str, dict[str, Any]]:
+def _open_set(output: Path, decides: dict[str, Any], *, force: bool) -> dict[str, AttackedFile]:
     """Return records of files that are finished; refuse a folder that holds something else."""
     path = output / RECORDS
-    if next(read_lines(path), None) == {"made_with": made_with}:
+    if next(read_lines(path), None) == {"made_with": decides}:
         absorb_parts(path)
-        return {line["file"]: line for line in read_lines(path) if "file" in line}
+        return {record.file: record for record in _read_records(path)}
     # Hidden files are our lock, or left by a run that was killed before its first image.
     occupied = output.is_dir() and any(p.name[0] != "." for p in output.iterdir())
     if occupied and not force:
@@ -209,16 +205,22 @@ def _open_set(output: Path, made_with: dict[str, Any], *, force: bool) -> dict[s
         )
     make_folder(output)
     absorb_parts(path)  # what several processes left of another set goes with it
-    first = f"{json.dumps({'made_with': made_with})}\n"
+    first = f"{json.dumps({'made_with': decides})}\n"
     write_whole(path, lambda stream: stream.write(first.encode()))
     return {}
 
 
-def _finish(manifest: Manifest, made_with: dict[str, Any], output: Path) -> Manifest:
+def _read_records(path: Path) -> Iterator[AttackedFile]:
+    for line in read_lines(path):
+        # The first line is no record; the file of a damaged one is made again.
+        with contextlib.suppress(ConfigError):
+            yield AttackedFile.from_json(line)
+
+
+def _finish(manifest: Manifest, output: Path) -> Manifest:
     """Write the list of pairs and the manifest, whose presence says that the set is whole."""
     absorb_parts(output / RECORDS)
-    pairs = [[f"Tp/{r['file']}", f"Gt/{r['file']}"] for r in manifest.records]
+    pairs = [[f"Tp/{record.file}", f"Gt/{record.file}"] for record in manifest.records]
     write_json(output / PAIRS, pairs)
-    fields = {**made_with, "skipped": manifest.skipped, "files": manifest.records}
-    write_json(output / MANIFEST, fields)
+    write_json(output / MANIFEST, manifest.as_json())
     return manifest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from ansm_plugin.evaluation.channels import channel
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.system.progress import Progress, silent
 
-HARMLESS = ("none", "jpeg-90", "jpeg-75", "resize-75", "noise", "social")
+_ORIGINAL = "none"  # nothing is done to the image
+HARMLESS = (_ORIGINAL, "jpeg-90", "jpeg-75", "resize-75", "noise", "social")
 _NOISE = 2 / 255  # standard deviation: a camera's at a high sensitivity
 _BATCH = 32
 
@@ -54,7 +56,7 @@ def harmless(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
 
     Shape: `(B, 3, H, W)` in [0, 1] -> the same.
     """
-    if name == "none":
+    if name == _ORIGINAL:
         return images
     if name == "noise":
         drawn = torch.randn(images.shape, generator=generator).to(images.device)
@@ -86,8 +88,8 @@ def calibrate(
     config = config or Calibration()
     images, masks = crops.images.float().div(255), crops.masks.float()
     groups: dict[str, Callable[[], Tensor]] = {
-        **{n: lambda n=n: _processed(n, images, config) for n in config.harmless},  # type: ignore[misc]
-        **{n: lambda n=n: _attacked(defended, n, images, masks, config) for n in config.attacks},  # type: ignore[misc]
+        **{n: partial(_processed, n, images, config) for n in config.harmless},
+        **{n: partial(_attacked, defended, n, images, masks, config) for n in config.attacks},
     }
     found: dict[str, Tensor] = {}
     for index, (name, make) in enumerate(groups.items()):
@@ -103,9 +105,7 @@ def observe(defended: DefendedLocalizer[Any], pixels: Tensor) -> Tensor:
     Shape: `(B, 3, H, W)` in [0, 1] -> `(B, F)`.
     """
     with torch.no_grad():
-        parts = [
-            features(*defended.examine(defended.spec.normalise(part))) for part in _batches(pixels)
-        ]
+        parts = [features(*defended.pixels.examine(part)) for part in _batches(pixels)]
     return torch.cat(parts).cpu()
 
 

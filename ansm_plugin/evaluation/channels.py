@@ -1,17 +1,18 @@
 """What happens to an image between attacker and defender (T5): real codecs, 8 bit, no gradient.
 
-Training has differentiable twins in `augment.channel`; a result is measured with the real thing.
+Training has differentiable twins, `data.augment.DIFFERENTIABLE`; results are measured with the real
+thing.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ansm_plugin.data.codec import Codec, through_file
 from ansm_plugin.errors import ConfigError, unknown_name
 
 
@@ -37,22 +38,20 @@ def channel(name: str) -> Callable[[Tensor, Tensor], Passed]:
 
 
 def _jpeg(images: Tensor, masks: Tensor, quality: int) -> Passed:
-    return Passed(torch.stack([_coded(image, "JPEG", quality) for image in images]), masks)
+    return _coded(images, masks, "JPEG", quality)
 
 
 def _webp(images: Tensor, masks: Tensor, quality: int) -> Passed:
-    return Passed(torch.stack([_coded(image, "WEBP", quality) for image in images]), masks)
+    return _coded(images, masks, "WEBP", quality)
 
 
-def _coded(image: Tensor, codec: str, quality: int) -> Tensor:
-    import numpy as np
-    from PIL import Image
+def _coded(images: Tensor, masks: Tensor, codec: Codec, quality: int) -> Passed:
+    def passed(image: Tensor) -> Tensor:
+        pixels = image.detach().mul(255).round_().byte().permute(1, 2, 0).cpu().numpy()
+        decoded = torch.from_numpy(through_file(pixels, codec, quality))
+        return decoded.permute(2, 0, 1).to(image.device).float().div_(255)
 
-    stream = io.BytesIO()
-    pixels = image.detach().mul(255).round_().byte().permute(1, 2, 0).cpu().numpy()
-    Image.fromarray(pixels).save(stream, codec, quality=quality)
-    decoded = np.array(Image.open(stream).convert("RGB"))
-    return torch.from_numpy(decoded).permute(2, 0, 1).to(image.device).float().div_(255)
+    return Passed(torch.stack([passed(image) for image in images]), masks)
 
 
 def _resize(images: Tensor, masks: Tensor, percent: int) -> Passed:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ansm_plugin.attacks import attack_spec
+from ansm_plugin.attacks.radius import require_radii_255
 from ansm_plugin.data.tiles import TILE, Tiling
 from ansm_plugin.errors import ConfigError, unknown_name
 from ansm_plugin.evaluation.channels import channel
-from ansm_plugin.evaluation.results import THREATS, Threat
+from ansm_plugin.evaluation.results import T0, T1, T2, T4, T5, THREATS, Threat
 
 WARM_START = "warm-start"
 EXPECTATION = "eot"
@@ -47,7 +48,7 @@ class EvaluationConfig:
         seed: decides random starts and bootstrap.
     """
 
-    threats: tuple[Threat, ...] = ("T0", "T1", "T4")
+    threats: tuple[Threat, ...] = (T0, T1, T4)
     attacks: tuple[str, ...] = ("pgd", "mifgsm", "cospgd")
     eps_255: tuple[float, ...] = (2, 4, 8)
     steps: int = 10
@@ -86,15 +87,36 @@ class EvaluationConfig:
                 "attack out)."
             )
         for field in ("eps_255", "white_box_eps_255"):
-            radii = getattr(self, field)
-            if not radii or not all(0 < eps <= 255 for eps in radii):
-                raise ConfigError(
-                    f"{field} is {radii}; allowed: one radius or more, each above 0 and at most "
-                    "255 grey levels."
-                )
+            require_radii_255(field, getattr(self, field))
         for field in ("precision", "attack_precision"):
             if getattr(self, field) not in ("fp32", "bf16"):
                 raise ConfigError(f"{field} is {getattr(self, field)!r}; allowed: fp32, bf16.")
+
+
+def full() -> EvaluationConfig:
+    """Return what a report shows: every threat that needs no surrogate, scored in fp32."""
+    return EvaluationConfig(
+        threats=(T0, T1, T2, T4, T5),
+        white_box_attacks=("margin", "pgd"),
+        white_box_eps_255=(2, 4, 8),
+        white_box_steps=20,
+        adaptive=("straight-through", "unsaturated", "bypass", WARM_START),
+        precision="fp32",
+        attack_precision="bf16",
+    )
+
+
+def quick() -> EvaluationConfig:
+    """Return what tells within minutes whether a module works at all."""
+    return EvaluationConfig(
+        threats=(T0, T1, T4),
+        white_box_attacks=("margin",),
+        white_box_eps_255=(8,),
+        white_box_steps=10,
+        adaptive=(WARM_START,),
+        precision="bf16",
+        attack_precision="bf16",
+    )
 
 
 def parse_attack(text: str) -> tuple[str, float]:
@@ -107,10 +129,7 @@ def parse_attack(text: str) -> tuple[str, float]:
     attack_spec(name)
     try:
         eps = float(radius)
-    except ValueError:
-        eps = -1.0
-    if not 0 < eps <= 255:
-        raise ConfigError(
-            f"{text!r} has no radius above 0 and at most 255 grey levels; write pgd@8."
-        )
+    except ValueError as error:
+        raise ConfigError(f"{text!r} has no radius; write pgd@8 for 8 grey levels.") from error
+    require_radii_255(f"the radius of {text!r}", eps)
     return name, eps

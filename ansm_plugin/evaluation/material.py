@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.data.pairs import find_pairs, read_pair_list
-from ansm_plugin.data.samples import Sample, WholeImages, crop_samples
+from ansm_plugin.data.samples import Sample, WholeImages, crop_samples, first_size
 from ansm_plugin.errors import ConfigError
 
 CROPS = 96  # that are made where no number is given
@@ -21,6 +21,11 @@ class Material(NamedTuple):
 
     scored: Sequence[Sample]
     validation: Sequence[Sample]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the first images to score; nothing is read for it."""
+        return first_size(self.scored)
 
 
 def read_material(

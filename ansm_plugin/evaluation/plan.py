@@ -1,4 +1,4 @@
-"""The cells of an evaluation: one attack each, the model it goes through, the defences scored."""
+"""The cells of an evaluation: one noise each, what the image passes, the defences scored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ansm_plugin.attacks import AttackSpec, attack_spec
+from ansm_plugin.attacks import attack_spec
 from ansm_plugin.attacks.features import FEATURE_ATTACK
 from ansm_plugin.evaluation.config import (
     ENCODER,
@@ -15,37 +15,56 @@ from ansm_plugin.evaluation.config import (
     EvaluationConfig,
     parse_attack,
 )
-from ansm_plugin.evaluation.results import THREATS, Defence, Threat
+from ansm_plugin.evaluation.noise import (
+    BlackBox,
+    Gradient,
+    Noise,
+    Nothing,
+    RandomSigns,
+    Transfer,
+)
+from ansm_plugin.evaluation.results import (
+    BARE,
+    DEFENDED,
+    T0,
+    T1,
+    T2,
+    T3,
+    T4,
+    T5,
+    T6,
+    THREATS,
+    Defence,
+    Threat,
+)
 
 _DRAWS = 4  # random channels that a step of EOT averages
 
 
 class Cell(NamedTuple):
-    """One attack, the model it goes through and the defences scored on its images.
+    """One noise, what the image passes after it, and the defences scored on what arrives.
 
     Attributes:
         threat: what the attacker knows.
-        attack: name of the row.
-        eps_255: radius in grey levels.
-        through: key of the forward that is attacked; "" for images without attack.
+        noise: what is added to the images.
         scored: keys of the forwards that are scored.
-        spec: of a gradient attack; None for none, for noise and for a search by queries.
-        channel: what the images pass after the attack; "" for nothing.
-        seeded_by: name that decides the random start: cells of one attack share its images.
-        start: key of the forward whose attacked images are the start; "" for none.
-        draws: random channels that each step averages (EOT); 0 attacks the image itself.
+        channel: what the images pass after that; "" for nothing.
     """
 
     threat: Threat
-    attack: str
-    eps_255: float
-    through: Defence
+    noise: Noise
     scored: tuple[Defence, ...]
-    spec: AttackSpec | None = None
     channel: str = ""
-    seeded_by: str = ""
-    start: Defence = ""
-    draws: int = 0
+
+    @property
+    def attack(self) -> str:
+        """Name of the row."""
+        return f"{self.noise.label}+{self.channel}" if self.channel else self.noise.label
+
+    @property
+    def eps_255(self) -> float:
+        """Radius in grey levels; 0 without attack."""
+        return self.noise.eps_255
 
 
 def plan(
@@ -58,16 +77,16 @@ def plan(
         baselines: other defences, scored wherever images do not depend on the defence.
         surrogates: localizers that the attacker has instead of the bare one (T3).
     """
-    every: tuple[Defence, ...] = ("none", "ansm", *baselines)
-    cells = [Cell("T0", "none", 0.0, "", every)]
+    every: tuple[Defence, ...] = (BARE, DEFENDED, *baselines)
+    cells = [Cell(T0, Nothing(), every)]
     builders: dict[Threat, Callable[[], Iterator[Cell]]] = {
-        "T0": lambda: _noise_cells(config, every),
-        "T1": lambda: _grey_cells(config, every),
-        "T2": lambda: _unseen_cells(config, every),
-        "T3": lambda: _transfer_cells(config, every, surrogates),
-        "T4": lambda: _white_cells(config),
-        "T5": lambda: _channel_cells(config, every),
-        "T6": lambda: _query_cells(config),
+        T0: lambda: _noise_cells(config, every),
+        T1: lambda: _grey_cells(config, every),
+        T2: lambda: _unseen_cells(config, every),
+        T3: lambda: _transfer_cells(config, every, surrogates),
+        T4: lambda: _white_cells(config, [cell.noise for cell in cells]),
+        T5: lambda: _channel_cells(config, every),
+        T6: lambda: _query_cells(config),
     }
     for threat in THREATS:
         if threat in config.threats:
@@ -76,21 +95,21 @@ def plan(
 
 
 def _noise_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iterator[Cell]:
-    # Noise that no one searched for; only beside the full set of threats, where it is a control.
-    if {"T2", "T5"} & set(config.threats):
-        yield Cell("T0", "noise", float(max(config.eps_255)), "", every)
+    # Only beside the full set of threats, where it is a control.
+    if {T2, T5} & set(config.threats):
+        yield Cell(T0, RandomSigns(float(max(config.eps_255))), every)
 
 
 def _grey_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iterator[Cell]:
     for name in config.attacks:
         spec = attack_spec(name, steps=config.steps)
         for eps in config.eps_255:
-            yield Cell("T1", name, float(eps), "none", every, spec)
+            yield Cell(T1, Gradient(name, spec, float(eps)), every)
 
 
 def _unseen_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iterator[Cell]:
     for name, eps in map(parse_attack, config.unseen):
-        yield Cell("T2", name, eps, "none", every, attack_spec(name, steps=config.steps))
+        yield Cell(T2, Gradient(name, attack_spec(name, steps=config.steps), eps), every)
 
 
 def _transfer_cells(
@@ -101,48 +120,59 @@ def _transfer_cells(
         if surrogate == ENCODER:
             spec = replace(FEATURE_ATTACK, steps=config.steps)
             for eps in radii:
-                yield Cell("T3", "features from encoder", eps, ENCODER, every, spec)
+                yield Cell(T3, Transfer("features", spec, eps, surrogate), every)
             continue
         for name, eps in map(parse_attack, config.transfer):
             spec = attack_spec(name, steps=config.steps)
-            yield Cell("T3", f"{name} from {surrogate}", eps, surrogate, every, spec)
+            yield Cell(T3, Transfer(name, spec, eps, surrogate), every)
 
 
-def _white_cells(config: EvaluationConfig) -> Iterator[Cell]:
+def _white_cells(config: EvaluationConfig, before: Sequence[Noise]) -> Iterator[Cell]:
+    """Yield the attacks through the module; a warm start begins at one of `before` if it can."""
+    if not config.white_box_steps:
+        return
     widest = float(max(config.white_box_eps_255))
-    for number, name in enumerate(config.white_box_attacks if config.white_box_steps else ()):
+    for number, name in enumerate(config.white_box_attacks):
         spec = attack_spec(name, steps=config.white_box_steps)
         for eps in (widest,) if number else config.white_box_eps_255:
-            yield Cell("T4", name, float(eps), "ansm", ("ansm",), spec)
-    if config.white_box_steps:
-        name = config.white_box_attacks[0]
-        spec = attack_spec(name, steps=config.white_box_steps)
-        for way in config.adaptive:
-            as_it_is = way in (WARM_START, EXPECTATION)
-            yield Cell(
-                "T4",
-                f"{name}, {way}",
-                widest,
-                "ansm" if as_it_is else view_name(way),
-                ("ansm",),
-                spec,
-                start="none" if way == WARM_START else "",
-                draws=_DRAWS if way == EXPECTATION else 0,
-            )
+            yield Cell(T4, Gradient(name, spec, float(eps), DEFENDED), (DEFENDED,))
+    name = config.white_box_attacks[0]
+    plain = Gradient(name, attack_spec(name, steps=config.white_box_steps), widest, DEFENDED)
+    for way in config.adaptive:
+        yield Cell(T4, _adaptive(plain, way, before), (DEFENDED,))
+
+
+def _adaptive(plain: Gradient, way: str, before: Sequence[Noise]) -> Gradient:
+    """Return a white-box attack that is helped in one of the ways of `config.ADAPTIVE`."""
+    if way == WARM_START:
+        return replace(plain, way=way, start=_grey_twin(plain, before))
+    if way == EXPECTATION:
+        return replace(plain, way=way, draws=_DRAWS)
+    return replace(plain, way=way, through=view_name(way))
+
+
+def _grey_twin(white: Gradient, before: Sequence[Noise]) -> Gradient:
+    """Return the same attack through the bare localizer, as it is planned already if it is."""
+    twin = replace(white, through=BARE)
+    for noise in before:
+        if isinstance(noise, Gradient) and noise == replace(twin, spec=noise.spec):
+            return noise
+    return twin
 
 
 def view_name(way: str) -> Defence:
     """Return the key of the forward that is an adaptive view of the defended localizer."""
-    return f"ansm, {way}"
+    return f"{DEFENDED}, {way}"
 
 
 def _channel_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iterator[Cell]:
     name, eps = config.attacks[0], float(max(config.eps_255))
-    spec = attack_spec(name, steps=config.steps)
-    for way in config.channels:
-        yield Cell("T5", f"none+{way}", 0.0, "", every, channel=way)
-        yield Cell("T5", f"{name}+{way}", eps, "none", every, spec, way, name)
+    attacked = Gradient(name, attack_spec(name, steps=config.steps), eps)
+    for channel in config.channels:
+        yield Cell(T5, Nothing(), every, channel)
+        yield Cell(T5, attacked, every, channel)
 
 
 def _query_cells(config: EvaluationConfig) -> Iterator[Cell]:
-    yield Cell("T6", "square", float(max(config.white_box_eps_255)), "ansm", ("ansm",))
+    eps = float(max(config.white_box_eps_255))
+    yield Cell(T6, BlackBox(eps, config.queries), (DEFENDED,))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.samples import Facts
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.noise import BlackBox, Gradient, Noise, Transfer
 from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.scores import Scores, from_json, to_json
 from ansm_plugin.localizer.traits import fingerprint
@@ -70,27 +71,28 @@ class Records:
                     self._known[line["key"]] = parts
 
 
-def key_of(cell: Cell, config: EvaluationConfig, batch: int) -> str:
+def key_of(cell: Cell, batch: int) -> str:
     """Return what decides the scores of a cell on a batch, beside models and images."""
-    effort = config.queries if cell.threat == "T6" else cell.spec
-    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {cell.through} {effort}"
+    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {_effort(cell.noise)}"
 
 
-def identity_of(
-    defended: DefendedLocalizer[Any],
-    config: EvaluationConfig,
-    samples: Sequence[Sample],
-    records: Path | None,
-) -> str:
-    """Return a hash of models, images and precision; "" where nothing is kept."""
-    if records is None:
-        return ""
+def _effort(noise: Noise) -> str:
+    """Return what is attacked, how, and from where."""
+    match noise:
+        case BlackBox(through=through, queries=queries):
+            return f"{through} {queries}"
+        case Gradient(start=Gradient() as start):
+            return f"{noise.through} {noise.spec} from {start.through} {start.spec}"
+        case Gradient() | Transfer():
+            return f"{noise.through} {noise.spec}"
+        case _:
+            return " None"  # as 0.1 wrote it
+
+
+def identity_of(defended: DefendedLocalizer[Any], config: EvaluationConfig, facts: Facts) -> str:
+    """Return a hash of models, images and precision."""
     inside = getattr(defended.ansm, "precision", "fp32")
     gate = defended.score if defended.gate else ""
     choices = f"{config.precision} {config.attack_precision} {inside} {config.seed} {config.tile}"
-    digest = hashlib.sha256(f"{fingerprint(defended)} {choices}{gate}".encode())
-    for images, masks, names in samples:
-        for pixels in (images, masks):
-            digest.update(pixels.contiguous().view(-1).numpy().data)
-        digest.update(repr(names).encode())
-    return digest.hexdigest()
+    models = f"{fingerprint(defended)} {choices}{gate}"
+    return hashlib.sha256(f"{models} {facts.digest}".encode()).hexdigest()

@@ -1,27 +1,40 @@
-"""What an evaluation found, and its JSON."""
+"""What an evaluation found: rows, how they are asked for, the numbers to quote, and their JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
+from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation.cost import Cost
 from ansm_plugin.metrics.defence import harm, recovery
+from ansm_plugin.system.typed import from_table
 
 Threat = Literal["T0", "T1", "T2", "T3", "T4", "T5", "T6"]
-Defence = str  # "none" is the bare localizer, "ansm" the defended one; others are baselines
+Defence = str  # BARE is the bare localizer, DEFENDED the defended one; others are baselines
+
+T0: Threat = "T0"
+T1: Threat = "T1"
+T2: Threat = "T2"
+T3: Threat = "T3"
+T4: Threat = "T4"
+T5: Threat = "T5"
+T6: Threat = "T6"
+BARE: Defence = "none"
+DEFENDED: Defence = "ansm"
+NO_ATTACK = "none"  # name of the rows of images without attack
+WORST = "worst"  # name of the rows that take the strongest attack for each image
 
 THREATS: dict[Threat, str] = {
-    "T0": "no attack",
-    "T1": "knows the localizer, not the module",
-    "T2": "as T1, with attacks or radii that training did not have",
-    "T3": "knows another localizer alone",
-    "T4": "knows localizer and module",
-    "T5": "as T1; the image passes a channel before the defence",
-    "T6": "sees the scores of the defended localizer alone",
+    T0: "no attack",
+    T1: "knows the localizer, not the module",
+    T2: "as T1, with attacks or radii that training did not have",
+    T3: "knows another localizer alone",
+    T4: "knows localizer and module",
+    T5: "as T1; the image passes a channel before the defence",
+    T6: "sees the scores of the defended localizer alone",
 }
-WORST = "worst"  # name of the rows that take the strongest attack for each image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +43,11 @@ class Row:
 
     Attributes:
         threat: what the attacker knows, a key of `THREATS`.
-        attack: name in `attacks.ATTACKS`, "none", or "worst": the strongest of all for each image.
+        attack: name in `attacks.ATTACKS`, `NO_ATTACK`, or `WORST`: the strongest of all for each
+            image. What an attack goes through, or an image passes, is said behind the name.
         eps_255: radius in grey levels; 0 without attack.
-        steps: gradient steps of the attack; 0 without attack.
-        defence: "none" is the bare localizer, "ansm" the defended one, others are baselines.
+        steps: gradient steps of the attack; 0 without one. Of `WORST` the most of its attacks.
+        defence: `BARE`, `DEFENDED` or a baseline.
         f1: mean F1 over forged images.
         f1_low: lower end of its 95 % bootstrap interval.
         f1_high: upper end.
@@ -74,6 +88,60 @@ class Row:
         """Return the fields, without those that were not measured; `auc` is always there."""
         return {k: v for k, v in asdict(self).items() if k == "auc" or v is not None}
 
+    @classmethod
+    def from_json(cls, fields: Any, where: str = "row") -> Row:
+        """Return the row that `as_json` was asked of, also behind a file.
+
+        Raises:
+            ConfigError: not such a table; the message names `where` and what is wrong.
+        """
+        return from_table(cls, fields, where)
+
+
+class Rows(tuple[Row, ...]):
+    """Rows that can be asked for by what they are; otherwise a tuple of rows."""
+
+    def only(
+        self,
+        *,
+        threat: Threat | None = None,
+        attack: str | None = None,
+        defence: Defence | None = None,
+        eps_255: float | None = None,
+    ) -> Rows:
+        """Return the rows that are all of what is named, in their order."""
+        wanted = {"threat": threat, "attack": attack, "defence": defence, "eps_255": eps_255}
+        asked = {name: value for name, value in wanted.items() if value is not None}
+        return Rows(r for r in self if all(getattr(r, n) == v for n, v in asked.items()))
+
+    def clean(self, defence: Defence) -> Row:
+        """Return the row of a defence on original images.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for row in self.only(threat=T0, attack=NO_ATTACK, defence=defence):
+            return row
+        raise ConfigError(f"no row is of {defence!r} on original images; every evaluation has one.")
+
+    def pairs(self) -> Iterator[tuple[Row, Row]]:
+        """Yield the bare and the defended row of each attack of T1.
+
+        Raises:
+            ConfigError: a bare row is without the defended one.
+        """
+        defended = {row.key: row for row in self.only(threat=T1, defence=DEFENDED)}
+        for row in self.only(threat=T1, defence=BARE):
+            if row.key not in defended:
+                raise ConfigError(f"the bare row of T1 {row.key} is without its defended one.")
+            yield row, defended[row.key]
+
+    def strongest_white_box(self) -> list[Row]:
+        """Return the T4 row with the lowest F1 of each radius, smallest radius first."""
+        white = self.only(threat=T4)
+        radii = sorted({row.eps_255 for row in white})
+        return [min(white.only(eps_255=eps), key=lambda row: row.f1) for eps in radii]
+
 
 class Summary(TypedDict):
     """The numbers to quote; recovery and harm always together."""
@@ -93,7 +161,7 @@ class Evaluation:
         localizer: name of the localizer.
         ansm: name of the ANSM.
         images: number of all images, authentic ones included.
-        rows: scores, T0 first.
+        rows: scores, T0 first; any tuple of rows becomes `Rows`.
         summary: the numbers to quote.
         alarms: reasons to distrust the numbers, in plain words.
         command: command line that made it, or "".
@@ -105,13 +173,17 @@ class Evaluation:
     localizer: str
     ansm: str
     images: int
-    rows: tuple[Row, ...]
+    rows: Rows
     summary: Summary
     alarms: tuple[str, ...]
     command: str
     versions: dict[str, str]
     seed: int
     cost: Mapping[str, Cost] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Let rows be asked for, whatever tuple they came in."""
+        object.__setattr__(self, "rows", Rows(self.rows))
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON schema that `demo` and `evaluate` share."""
@@ -128,39 +200,32 @@ class Evaluation:
             **({"cost": {d: asdict(c) for d, c in self.cost.items()}} if self.cost else {}),
         }
 
+    @classmethod
+    def from_json(cls, fields: Any, where: str = "evaluation") -> Evaluation:
+        """Return the evaluation that `as_json` was asked of, also behind a file.
+
+        Raises:
+            ConfigError: not such a table; the message names `where` and what is wrong.
+        """
+        return from_table(cls, fields, where)
+
     def pairs(self) -> Iterator[tuple[Row, Row]]:
         """Yield the bare and the defended row of each attack of T1."""
-        return row_pairs(self.rows)
+        return self.rows.pairs()
 
 
-def row_pairs(rows: tuple[Row, ...]) -> Iterator[tuple[Row, Row]]:
-    """Yield the bare and the defended row of each attack of T1."""
-    defended = {row.key: row for row in rows if (row.threat, row.defence) == ("T1", "ansm")}
-    for row in rows:
-        if (row.threat, row.defence) == ("T1", "none"):
-            yield row, defended[row.key]
+def summarise(rows: Iterable[Row]) -> Summary:
+    """Return harm, recovery per attack and the white-box F1.
 
-
-def clean_row(rows: tuple[Row, ...], defence: Defence) -> Row:
-    """Return the row of original images."""
-    return next(r for r in rows if (r.threat, r.attack, r.defence) == ("T0", "none", defence))
-
-
-def strongest_white_box(rows: tuple[Row, ...]) -> list[Row]:
-    """Return the T4 row with the lowest F1 of each radius, smallest radius first."""
-    found: dict[float, Row] = {}
-    for row in (row for row in rows if row.threat == "T4"):
-        found[row.eps_255] = min(found.get(row.eps_255, row), row, key=lambda r: r.f1)
-    return [found[eps] for eps in sorted(found)]
-
-
-def summarise(rows: tuple[Row, ...]) -> Summary:
-    """Return harm, recovery per attack and the white-box F1."""
-    clean, defended_clean = (clean_row(rows, d).f1 for d in ("none", "ansm"))
+    Raises:
+        ConfigError: the rows of original images are missing.
+    """
+    rows = Rows(rows)
+    clean, defended_clean = (rows.clean(defence).f1 for defence in (BARE, DEFENDED))
     return {
         "f1_clean": clean,
         "f1_defended_clean": defended_clean,
         "harm": harm(clean, defended_clean),
-        "recovery": {b.key: recovery(clean, b.f1, d.f1) for b, d in row_pairs(rows)},
-        "f1_white_box": {row.key: row.f1 for row in rows if row.threat == "T4"},
+        "recovery": {b.key: recovery(clean, b.f1, d.f1) for b, d in rows.pairs()},
+        "f1_white_box": {row.key: row.f1 for row in rows.only(threat=T4)},
     }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.features import EncoderOnly
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.backbones.reference import build_localizer
@@ -17,11 +17,13 @@ from ansm_plugin.baselines import CHEAP, Baseline, Examples, fit_baseline, requi
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
-from ansm_plugin.evaluation import EvaluationConfig
-from ansm_plugin.evaluation.config import ENCODER
+from ansm_plugin.evaluation.config import ENCODER, EvaluationConfig
 from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
-from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.evaluation.results import DEFENDED
+from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.system.progress import Progress, silent
+
+_EVERY_CHEAP, _NO_BASELINE = "cheap", "none"  # words that stand for several names, and for none
 
 
 def baseline_names(text: Sequence[str]) -> tuple[str, ...]:
@@ -30,9 +32,9 @@ def baseline_names(text: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: an unknown baseline.
     """
-    if tuple(text) == ("none",):
+    if tuple(text) == (_NO_BASELINE,):
         return ()
-    names = [part for name in text for part in (CHEAP if name == "cheap" else (name,))]
+    names = [part for name in text for part in (CHEAP if name == _EVERY_CHEAP else (name,))]
     return tuple(dict.fromkeys(require_baseline(name) for name in names))
 
 
@@ -55,7 +57,8 @@ def fit_baselines(
     if not names:
         return {}
     bare = mask_forward(defended.localizer, defended.spec, precision=config.attack_precision)
-    examples = _examples(bare, validation, config)
+    tiling = Tiling(config.tile, defended.spec.stride)
+    examples = _examples(bare, [_tile(sample, tiling) for sample in validation], config)
     found: dict[str, Baseline] = {}
     for index, name in enumerate(names):
         progress("fit baselines", index, len(names), {})
@@ -77,7 +80,7 @@ def costs(
     # The gate runs the localizer twice more, which is no part of the ANSM.
     whole = mask_forward(defended, defended.spec) if defended.gate else defended.ansm
     found = {
-        "ansm": measure_cost(
+        DEFENDED: measure_cost(
             whole, bare, size=size, parameters=module, includes_localizer=defended.gate
         )
     }
@@ -115,9 +118,8 @@ def _short(name: str) -> str:
     return re.sub(r"[^@+]*/", "", name)
 
 
-def _examples(forward: Forward, validation: Sequence[Sample], config: EvaluationConfig) -> Examples:
-    """Return attacked validation images, cut to the size that all of them have, a tile at most."""
-    cut = [_tile(sample, Tiling(config.tile)) for sample in validation]
+def _examples(forward: Forward, cut: Sequence[Sample], config: EvaluationConfig) -> Examples:
+    """Return attacked validation images, of which each is a tile; cut to what all of them have."""
     height, width = (min(int(s.images.shape[d]) for s in cut) for d in (-2, -1))
     images, masks = (
         torch.cat([part[..., :height, :width] for part in parts])

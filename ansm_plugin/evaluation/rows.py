@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ansm_plugin.evaluation.plan import Cell
-from ansm_plugin.evaluation.results import WORST, Defence, Row
+from ansm_plugin.evaluation.results import T1, T4, WORST, Defence, Row, Threat
 from ansm_plugin.evaluation.scores import Scores, worst
 from ansm_plugin.metrics.intervals import bootstrap_interval
 
 _QUARTERS = 4
 _FEWEST = 8  # images, below which a quarter of them says nothing
+
+
+class _Title(NamedTuple):
+    """What a row says about the attack it is of; the fields of `Row` with these names."""
+
+    threat: Threat
+    attack: str
+    eps_255: float
+    steps: int
 
 
 def make_rows(
@@ -24,31 +34,31 @@ def make_rows(
     for threat in dict.fromkeys(cell.threat for cell in cells):
         group = [pair for pair in pairs if pair[0].threat == threat]
         for cell, found in group:
+            title = _Title(threat, cell.attack, cell.eps_255, cell.noise.steps)
             for defence, values in found.items():
                 if not len(values.f1):  # a crop has cut the forged region of every image away
                     continue
-                yield _row(cell, defence, values, seed)
-        if threat in ("T1", "T4"):
-            yield from _worst_rows(group, seed)
+                yield _row(title, defence, values, seed)
+        if threat in (T1, T4):
+            yield from _worst_rows(threat, group, seed)
 
 
-def _worst_rows(group: Sequence[tuple[Cell, dict[Defence, Scores]]], seed: int) -> Iterator[Row]:
+def _worst_rows(
+    threat: Threat, group: Sequence[tuple[Cell, dict[Defence, Scores]]], seed: int
+) -> Iterator[Row]:
     for eps in dict.fromkeys(cell.eps_255 for cell, _ in group):
         same = [(cell, found) for cell, found in group if cell.eps_255 == eps]
         if len(same) < 2:  # one attack is its own worst case
             continue
-        cell = same[0][0]._replace(attack=WORST)
-        for defence in cell.scored:
-            yield _row(cell, defence, worst([found[defence] for _, found in same]), seed)
+        title = _Title(threat, WORST, eps, max(cell.noise.steps for cell, _ in same))
+        for defence in same[0][0].scored:
+            yield _row(title, defence, worst([found[defence] for _, found in same]), seed)
 
 
-def _row(cell: Cell, defence: Defence, scores: Scores, seed: int) -> Row:
+def _row(title: _Title, defence: Defence, scores: Scores, seed: int) -> Row:
     low, high = bootstrap_interval(scores.f1, seed=seed)
     return Row(
-        threat=cell.threat,
-        attack=cell.attack,
-        eps_255=cell.eps_255,
-        steps=cell.spec.steps if cell.spec else 0,
+        **title._asdict(),
         defence=defence,
         f1=float(scores.f1.mean()),
         f1_low=low,

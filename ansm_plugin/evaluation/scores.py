@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward
-from ansm_plugin.data.samples import Sample
-from ansm_plugin.errors import ImageError, LocalizerError
-from ansm_plugin.localizer.call import require_pixels
+from ansm_plugin.data.samples import require_samples as require_samples  # its home of 0.1
+from ansm_plugin.errors import LocalizerError
+from ansm_plugin.localizer.call import Forward
 from ansm_plugin.metrics.image_quality import psnr_scores, ssim_scores
 from ansm_plugin.metrics.masks import (
     auc_scores,
@@ -39,33 +38,6 @@ class Scores(NamedTuple):
     false_positives: Tensor
     psnr: Tensor
     ssim: Tensor
-
-
-def require_samples(samples: Sequence[Sample]) -> int:
-    """Return the number of images.
-
-    Raises:
-        ImageError: a sample cannot be scored, or no image is forged.
-    """
-    count, any_forged = 0, False
-    for images, masks, names in samples:
-        require_pixels(images)
-        expected = (len(images), 1, *images.shape[-2:])
-        if tuple(masks.shape) != expected or len(names) != len(images):
-            raise ImageError(
-                f"masks have shape {tuple(masks.shape)} and there are {len(names)} names; images "
-                f"of shape {tuple(images.shape)} need masks {expected} and one name each."
-            )
-        if not bool(((masks == 0) | (masks == 1)).all()):
-            raise ImageError(f"the masks of {', '.join(names[:3])} hold other values than 0 and 1.")
-        count += len(images)
-        any_forged = any_forged or bool(masks.any())
-    if not any_forged:
-        raise ImageError(
-            f"none of the {len(samples)} batches holds a forged image (a mask that is not empty); "
-            "F1 needs at least one."
-        )
-    return count
 
 
 def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Scores:

@@ -1,6 +1,6 @@
 """How to call a localizer on pixels of any size.
 
-Shape suffixes: B batch, C channels, H height, W width.
+Shape suffixes: B batch, H height, W width (pixels).
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from ansm_plugin.errors import ImageError, LocalizerError
 from ansm_plugin.localizer.output import crop_output
 from ansm_plugin.localizer.spec import LocalizerSpec
 
+# Pixels `(B, 3, H, W)` in [0, 1] -> logits of tampering `(B, 1, H, W)`, fp32.
+Forward = Callable[[Tensor], Tensor]
+# Pixels `(B, 3, H, W)` in [0, 1] -> what is added to them, the same shape in pixel units.
+Perturb = Callable[[Tensor], Tensor]
+
 
 def call_padded(
     localizer: Callable[[Tensor], Any], inputs: Tensor, stride: int, smallest: int = 1
@@ -23,6 +28,12 @@ def call_padded(
     """Call `localizer` on inputs of any size: pad where it needs that, crop every spatial output.
 
     Reflects at the right and bottom edge, replicates where the image is too small to reflect.
+
+    Args:
+        localizer: takes the inputs and returns whatever it returns.
+        inputs: `(B, 3, H, W)` in the localizer's input range.
+        stride: height and width are padded to a multiple of this many pixels,
+        smallest: and to at least this many.
     """
     padded = _padded(inputs, stride, smallest)
     if padded is inputs:
@@ -31,12 +42,15 @@ def call_padded(
     return crop_output(localizer(padded), padded.shape[-2:], (height, width))
 
 
-def mask_forward(
-    localizer: nn.Module, spec: LocalizerSpec, *, precision: str = "fp32"
-) -> Callable[[Tensor], Tensor]:
+def mask_forward(localizer: nn.Module, spec: LocalizerSpec, *, precision: str = "fp32") -> Forward:
     """Return pixels `(B, 3, H, W)` in [0, 1] -> tamper logits `(B, 1, H, W)`, fp32, any size.
 
-    Serves a bare and a defended localizer alike. `precision` "bf16" runs it under autocast.
+    Serves a bare and a defended localizer alike.
+
+    Args:
+        localizer: in eval mode.
+        spec: how to talk to it.
+        precision: "fp32", or "bf16" to run it under autocast.
 
     Raises:
         LocalizerError: when called, the localizer itself fails on images of this size.
@@ -68,6 +82,32 @@ def require_pixels(pixels: Tensor, name: str = "images") -> None:
         raise ImageError(
             f"{name} spans [{low:g}, {high:g}]; allowed: [0, 1]. Divide 8-bit pixels by 255."
         )
+
+
+def require_inputs(inputs: Tensor, home: torch.device | None) -> None:
+    """Raise unless a defended localizer can take `inputs`: a finite `(B, 3, H, W)` tensor.
+
+    Args:
+        inputs: in the localizer's input range.
+        home: device of the defended localizer; None where it has none.
+
+    Raises:
+        ImageError: another shape or type, or NaN or infinite values.
+        LocalizerError: it is on another device.
+    """
+    if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != 3:
+        given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ImageError(f"a defended localizer was given {given}; it takes a tensor (B, 3, H, W).")
+    if home is not None and inputs.device != home:
+        raise LocalizerError(
+            f"the image is on {inputs.device}, the defended localizer on {home}; "
+            "move one of them with .to(device)."
+        )
+    # Data-dependent checks cannot be traced or compiled, and would stall nothing but those.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return
+    if not bool(torch.isfinite(inputs).all()):
+        raise ImageError("the image holds NaN or infinite values; give finite numbers.")
 
 
 def _cannot_take(localizer: nn.Module, pixels: Tensor, error: Exception) -> str:

@@ -38,7 +38,7 @@ def folded(localizer: M, spec: LocalizerSpec, *, side: int = 64) -> M:
     Args:
         localizer: in eval mode; not changed.
         spec: how to talk to it.
-        side: height and width of the image that is watched.
+        side: height and width of the image that is watched, in pixels.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for _, module in _candidates(localizer)):
         return localizer
@@ -85,6 +85,7 @@ def _watched(localizer: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, P
 
 
 def _candidates(localizer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the plain convolutions and the frozen BatchNorms of a localizer, with their names."""
     for name, module in localizer.named_modules():
         frozen = isinstance(module, nn.BatchNorm2d) and module.running_mean is not None
         if type(module) is nn.Conv2d or (frozen and not module.training):

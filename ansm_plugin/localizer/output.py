@@ -1,4 +1,7 @@
-"""The mask inside whatever a localizer returns."""
+"""The mask inside whatever a localizer returns.
+
+Shape suffixes: B batch, C classes of a mask, H height, W width (pixels).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,18 @@ _MASK_KEYS = ("pred_mask", "mask", "logits", "out")  # IMDLBenCo, generic, Huggi
 
 
 def find_mask(output: Any, key: str | int | None) -> Tensor:
+    """Return the mask in a localizer's output, as it is.
+
+    Args:
+        output: a tensor; or a mapping, a tuple or list, or an object that holds one.
+        key: key, index or attribute of the mask; None tries the usual names, or takes the first.
+
+    Returns:
+        `(B, C, H, W)` or `(B, H, W)`, in the range and dtype of the localizer.
+
+    Raises:
+        LocalizerError: there is no such tensor.
+    """
     found = _select(output, key)
     if isinstance(found, Tensor) and found.ndim in (3, 4):
         return found
@@ -44,6 +59,13 @@ def _outline(output: Any) -> str:
 
 
 def crop_output(output: Any, padded: Sequence[int], size: tuple[int, int]) -> Any:
+    """Return a localizer's output with every map of the padded size cut to the image's.
+
+    Args:
+        output: of any form; containers and objects come back as new ones of their type.
+        padded: height and width that the localizer was called with.
+        size: height and width of the image, which lies at the top left.
+    """
     if isinstance(output, Tensor):
         is_spatial = output.ndim >= 3 and tuple(output.shape[-2:]) == tuple(padded)
         return output[..., : size[0], : size[1]] if is_spatial else output

@@ -1,4 +1,7 @@
-"""What we must know of a localizer to stand in front of it."""
+"""What we must know of a localizer to stand in front of it.
+
+Shape suffixes: B batch, C classes of a mask, H height, W width (pixels).
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,16 @@ class LocalizerSpec:
 
     Attributes:
         family: name of the family that wrote this spec.
-        mean: per-channel mean that the localizer's input had subtracted, pixels in [0, 1].
-        std: per-channel divisor of the localizer's input.
+        mean: of each colour channel, subtracted from pixels in [0, 1] to make the input.
+        std: of each colour channel, what the input is divided by then.
         normalisation: where mean and std were found.
         activation: what the mask output holds: "logits", or probabilities after "sigmoid" or
             "softmax".
-        tamper_class: index of the tampered class where the mask has several channels.
+        tamper_class: index of the tampered class where the mask has several.
         mask_key: key, attribute or index of the mask in a structured output; None finds it.
         stride: the localizer takes heights and widths that are multiples of this.
         smallest: heights and widths below this are padded up to it.
-        taps: stages for FFA, as understood by `ansm_plugin.taps`.
+        taps: encoder stages for FFA, written as `ansm_plugin.localizer.taps` reads them.
     """
 
     family: str = "plain"
@@ -59,6 +62,11 @@ class LocalizerSpec:
                 f"stride is {self.stride} and smallest {self.smallest}; both must be 1 or more."
             )
 
+    @property
+    def input_range(self) -> dict[str, Any]:
+        """How the input is normalised, as records have it: mean, std and their source."""
+        return {"mean": self.mean, "std": self.std, "source": self.normalisation}
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Map pixels `(B, 3, H, W)` in [0, 1] to the localizer's input range."""
         return (pixels - _column(self.mean, pixels)) / _column(self.std, pixels)
@@ -80,23 +88,25 @@ class LocalizerSpec:
         return logits
 
     def _tamper_logits(self, mask: Tensor) -> Tensor:
+        """Shape: `(B, C, H, W)` or `(B, H, W)` -> `(B, 1, H, W)`."""
         if mask.ndim == 3:
             mask = mask.unsqueeze(1)
-        channels = mask.shape[1]
-        if channels == 1:
+        classes = mask.shape[1]
+        if classes == 1:
             return mask if self.activation == "logits" else _logit(mask)
-        if self.tamper_class >= channels:
+        if self.tamper_class >= classes:
             raise LocalizerError(
-                f"tamper_class is {self.tamper_class}, but the mask has {channels} channels."
+                f"tamper_class is {self.tamper_class}, but the mask has {classes} channels."
             )
         chosen = mask[:, self.tamper_class].unsqueeze(1)
         if self.activation != "logits":
             return _logit(chosen)
-        others = [c for c in range(channels) if c != self.tamper_class]
+        others = [c for c in range(classes) if c != self.tamper_class]
         return chosen - mask[:, others].logsumexp(1, keepdim=True)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return a number for each colour channel, `(1, 3, 1, 1)` in fp32, where `like` is."""
     return torch.tensor(values, dtype=torch.float32, device=like.device).view(1, -1, 1, 1)
 
 

@@ -1,8 +1,10 @@
-"""Taps: collect the features of a localizer's stages while it runs, and leave no trace.
+"""Taps: collect the features of a localizer's encoder stages while it runs, and leave no trace.
 
 A tap is written `module.path`, `module.path[index]` for one entry of a module's list of outputs
 (an SMP encoder returns such a list), or with `:nhwc` behind it for channels-last stages (Swin) and
 `:nlc+K` for token sequences with K prefix tokens (ViT).
+
+Shape suffixes: B batch, C channels of a feature, N its places.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ _PATTERN = re.compile(r"^(?P<path>[^\[\]:]*)(\[(?P<index>\d+)\])?(:(?P<layout>nh
 
 @dataclass(frozen=True)
 class Tap:
-    """One place in a localizer: module path, index into its outputs, layout of the feature."""
+    """One place in a localizer.
+
+    Attributes:
+        path: of a module, as `named_modules` has it.
+        index: of an entry of its outputs; None where it returns one tensor.
+        layout: of the feature: "nchw", "nhwc", or "nlc+K" with K prefix tokens.
+    """
 
     path: str
     index: int | None = None
@@ -33,7 +41,11 @@ class Tap:
 
 
 def parse_tap(text: str) -> Tap:
-    """Read a tap, or raise LocalizerError that shows the allowed forms."""
+    """Read a tap.
+
+    Raises:
+        LocalizerError: it is written otherwise; the allowed forms are shown.
+    """
     match = _PATTERN.match(text)
     if match is None:
         raise LocalizerError(
@@ -47,8 +59,13 @@ def parse_tap(text: str) -> Tap:
 def taps(localizer: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Collect features while the `with` block runs the localizer; hooks go away with it.
 
-    Yields a dict that holds, after a forward pass, `(B, C, N)` per name in the order of `names`;
-    the last pass counts.
+    Args:
+        localizer: what is tapped; not changed.
+        names: of taps, as `parse_tap` reads them.
+
+    Yields:
+        A dict that holds, after a forward pass, `(B, C, N)` per name in the order of `names`; the
+        last pass counts.
 
     Raises:
         LocalizerError: a tap does not exist (nearest names are offered) or gives no feature.
@@ -78,6 +95,7 @@ def _collect(
 
 
 def _feature(tap: Tap, name: str, output: Any) -> Tensor:
+    """Return the feature in what the tapped module has returned, in its own layout."""
     if tap.index is not None and isinstance(output, tuple | list):
         # DPT encoders return (features, prefix tokens).
         stages = output[0] if output and isinstance(output[0], list | tuple) else output
@@ -92,6 +110,7 @@ def _feature(tap: Tap, name: str, output: Any) -> Tensor:
 
 
 def _as_channels(feature: Tensor, layout: str) -> Tensor:
+    """Return a feature as `(B, C, N)` whatever its layout."""
     if layout == "nhwc":
         return rearrange(feature, "b h w c -> b c (h w)")
     if layout.startswith("nlc"):

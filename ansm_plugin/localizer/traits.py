@@ -23,7 +23,11 @@ def fingerprint(localizer: nn.Module) -> str:
 
 
 def find_normalisation(localizer: nn.Module) -> tuple[Triple, Triple, str]:
-    """Return mean, std and where they were found; ImageNet with a warning if nowhere."""
+    """Return mean, std and where they were found; ImageNet with a warning if nowhere.
+
+    Asked of the first module with a `pretrained_cfg`, as timm's have one. Mean and std are of each
+    colour channel, for pixels in [0, 1].
+    """
     for name, module in localizer.named_modules():
         config = getattr(module, "pretrained_cfg", None)
         if isinstance(config, Mapping) and "mean" in config and "std" in config:
@@ -38,7 +42,7 @@ def find_normalisation(localizer: nn.Module) -> tuple[Triple, Triple, str]:
 
 
 def find_fixed_side(localizer: nn.Module) -> int | None:
-    """Return the only side that an encoder of fixed size takes, or None.
+    """Return the only height and width that an encoder of fixed size takes in pixels, or None.
 
     Asked of timm's patch embeddings (ViT, Swin) and, where timm records it, of the whole encoder
     (CoAtNet, MaxViT). Smaller images are padded up to it; larger ones the encoder refuses.

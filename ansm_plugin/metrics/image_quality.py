@@ -1,8 +1,8 @@
-"""How visible a change of an image is: PSNR and SSIM of torchmetrics, one value per image.
+"""How visible a change of an image is: PSNR and SSIM, one value per image.
 
 They serve adversarial noise (attacked against original) and the defensive perturbation (suppressed
-against what the module was given) alike. torchmetrics is imported where it is used: it is slow to
-import.
+against what the module was given) alike. torchmetrics, which has the SSIM, is imported where it is
+used: it is slow to import.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ansm_plugin.errors import ImageError
+from ansm_plugin.metrics.shapes import require_same_shape
 
 _WINDOW = 11  # pixels on each side of the Gaussian window of SSIM (Wang et al., 2004)
+# Decibels for a factor of e: 10 / ln 10. In fp32, as torchmetrics has it, so that no bit of ours
+# differs from its number.
+_DECIBELS = 10 / torch.tensor(10.0).log()
 _MOST_PIXELS = 4_000_000  # of an image that is compared at once, which takes 200 bytes for each
 
 
@@ -27,29 +30,19 @@ def psnr_scores(changed: Tensor, images: Tensor) -> Tensor:
     Raises:
         ImageError: the shapes differ or are no images.
     """
-    _require_matching(changed, images)
+    require_same_shape(3, changed=changed, originals=images)
     if not len(images):
         return torch.zeros(0, dtype=torch.float64)
-    bands = _bands(images, overlap=0)
-    scores = [_psnr(changed[..., band, :], images[..., band, :]) for band in bands]
-    if len(bands) == 1:
-        return scores[0]
-    # Back to mean squares, which weighted by rows add up to that of the whole.
-    rows = [band.stop - band.start for band in bands]
-    return -10 * _mean([10 ** (-s / 10) for s in scores], rows).log10()
-
-
-def _psnr(changed: Tensor, images: Tensor) -> Tensor:
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
-    scores: Tensor = peak_signal_noise_ratio(
-        changed.detach().double().cpu(),
-        images.double().cpu(),
-        data_range=1.0,
-        reduction="none",
-        dim=(1, 2, 3),
+    squares = torch.stack(
+        [_squares(changed[..., b, :], images[..., b, :]) for b in _bands(images, overlap=0)]
     )
-    return scores
+    return -(squares.sum(0) / images[0].numel()).log() * _DECIBELS
+
+
+def _squares(changed: Tensor, images: Tensor) -> Tensor:
+    """Return the sum of squared differences of each image, fp64."""
+    difference = changed.detach().double().cpu() - images.double().cpu()
+    return (difference * difference).sum((1, 2, 3))
 
 
 def ssim_scores(changed: Tensor, images: Tensor) -> Tensor:
@@ -62,7 +55,7 @@ def ssim_scores(changed: Tensor, images: Tensor) -> Tensor:
     Raises:
         ImageError: the shapes differ or are no images.
     """
-    _require_matching(changed, images)
+    require_same_shape(3, changed=changed, originals=images)
     if not len(images):
         return torch.zeros(0, dtype=torch.float64)
     # torchmetrics averages over the places where the window fits: those of bands that overlap by
@@ -107,11 +100,3 @@ def _windowed(images: Tensor) -> Tensor:
     padded = functional.pad(images.float().cpu(), missing, mode="replicate")
     # Its grouped convolution takes 100 times as long in fp64 with channels first.
     return padded.to(memory_format=torch.channels_last)
-
-
-def _require_matching(changed: Tensor, images: Tensor) -> None:
-    if changed.shape != images.shape or images.ndim != 4:
-        raise ImageError(
-            f"changed images have shape {tuple(changed.shape)}, the originals "
-            f"{tuple(images.shape)}; both must be the same (B, 3, H, W)."
-        )

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ansm_plugin.errors import ImageError
+from ansm_plugin.metrics.shapes import require_same_shape
 
 _EPS = 1e-8
-_MOST_RANKED = 4_000_000  # pixels that torchmetrics may sort at once
+_MOST_POINTS = 4_000_000  # of a ROC curve at once, which take about 50 bytes each
 
 
 class _Counts(NamedTuple):
@@ -34,7 +34,7 @@ def f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    _require_matching(logits, masks)
+    require_same_shape(1, logits=logits, masks=masks)
     return _f1(_count(logits > 0, masks))
 
 
@@ -43,7 +43,7 @@ def iou_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    _require_matching(logits, masks)
+    require_same_shape(1, logits=logits, masks=masks)
     hit, false, missed = _count(logits > 0, masks)
     return hit / (hit + false + missed + _EPS)
 
@@ -56,7 +56,7 @@ def permuted_f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    _require_matching(logits, masks)
+    require_same_shape(1, logits=logits, masks=masks)
     direct, inverse = (_f1(_count(p, masks)) for p in (logits > 0, logits <= 0))
     return torch.maximum(direct, inverse)
 
@@ -68,7 +68,7 @@ def auc_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1] or NaN, fp64.
     """
-    _require_matching(logits, masks)
+    require_same_shape(1, logits=logits, masks=masks)
     scores = [_auc(z, m > 0.5) for z, m in zip(logits.detach(), masks, strict=True)]
     return torch.tensor(scores, dtype=torch.float64)
 
@@ -82,40 +82,28 @@ def false_positive_share(logits: Tensor) -> Tensor:
 
 
 def _auc(logits: Tensor, forged: Tensor) -> float:
-    """Return the AUC of one image; NaN where it has forged or authentic pixels alone."""
-    # Imported here: torchmetrics is slow to import, and training needs the other metrics alone.
-    from torchmetrics.functional.classification import binary_auroc
+    """Return the AUC of one image; NaN where it has forged or authentic pixels alone.
 
-    count = int(forged.sum())
-    if not 0 < count < forged.numel():
+    The area under the line through a point for each value of the logits. torchmetrics gives the
+    same number for several times the memory, which photographs do not leave.
+    """
+    if not 0 < int(forged.sum()) < forged.numel():
         return math.nan
-    if forged.numel() > _MOST_RANKED:
-        return _counted_auc(logits, forged)
-    labels = forged.long().flatten()
-    return float(binary_auroc(_squashed(logits.flatten()), labels, validate_args=False))
-
-
-def _counted_auc(logits: Tensor, forged: Tensor) -> float:
-    """Return the share of pairs of an authentic and a forged pixel in the right order.
-
-    The same number in 12 bytes per pixel; torchmetrics takes about 80, too many for photographs.
-    """
-    authentic = np.sort(logits[~forged].cpu().numpy())
-    wins = 0.0
-    for part in torch.split(logits[forged].cpu(), _MOST_RANKED):
-        for side in ("left", "right"):  # half of both: a tie counts half
-            wins += float(np.searchsorted(authentic, np.sort(part.numpy()), side).sum()) / 2
-    return wins / (len(authentic) * int(forged.sum()))
-
-
-def _squashed(values: Tensor) -> Tensor:
-    """Return values in (0, 1) of the same order, which is all that AUC depends on, fp64.
-
-    A sigmoid would make all confident logits the probability 1, a tie; this keeps any two fp32
-    apart whose sizes are between 1e-9 and 1e8.
-    """
-    exact = values.double()
-    return 0.5 + exact / (1 + exact.abs()) / 2
+    # NumPy has no bfloat16; fp32 holds all of its values.
+    scores = (logits if logits.dtype == torch.float64 else logits.float()).cpu()
+    parts = [np.sort(scores[part.cpu()].numpy()) for part in (~forged, forged)]
+    levels = np.unique(scores.numpy())[::-1]
+    area, reached = 0.0, [0, 0]  # pixels of each part that are above the levels so far
+    for first in range(0, len(levels), _MOST_POINTS):
+        counts = [
+            np.append(before, len(part) - np.searchsorted(part, levels[first:][:_MOST_POINTS]))
+            for part, before in zip(parts, reached, strict=True)
+        ]
+        reached = [int(count[-1]) for count in counts]
+        # Quotients in fp32, as torchmetrics has them, so that no bit differs from its number.
+        false, hit = (torch.from_numpy(c) / len(p) for c, p in zip(counts, parts, strict=True))
+        area += float(torch.trapezoid(hit, false))
+    return area
 
 
 def _f1(counts: _Counts) -> Tensor:
@@ -132,12 +120,3 @@ def _count(predicted: Tensor, masks: Tensor) -> _Counts:
         for pixels in (predicted & forged, predicted & ~forged, ~predicted & forged)
     )
     return _Counts(hit, false, missed)
-
-
-def _require_matching(logits: Tensor, masks: Tensor) -> None:
-    # Broadcasting would turn (B, 1, H, W) against (B, H, W) into a wrong number, not an error.
-    if logits.shape != masks.shape or logits.ndim != 4 or logits.shape[1] != 1:
-        raise ImageError(
-            f"logits {tuple(logits.shape)} and masks {tuple(masks.shape)} were given; both must be "
-            "(B, 1, H, W)."
-        )

@@ -1,31 +1,76 @@
-"""Security curves as inline SVG: F1 against eps, per threat model and defence."""
+"""Security curves, F1 against eps per threat model and defence, and where their chart has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
-from typing import Any
+from typing import NamedTuple
 
-Fields = Mapping[str, Any]
+from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T0, T1, T4, Rows
+from ansm_plugin.report.style import COLOURS
+
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 16, 40
-# Okabe and Ito: told apart with any colour vision, on light and dark ground.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of F1, that have a line
 
 
-def curves(rows: Sequence[Fields]) -> dict[str, list[tuple[float, float]]]:
+class Tick(NamedTuple):
+    """A number at an axis, and how far along it, in pixels."""
+
+    value: float
+    at: float
+
+
+class Point(NamedTuple):
+    """A radius in grey levels and the F1 at it, with the place in pixels."""
+
+    eps: float
+    f1: float
+    x: float
+    y: float
+
+
+class Curve(NamedTuple):
+    """One line of the chart, from left to right."""
+
+    name: str
+    colour: str
+    is_dashed: bool
+    points: tuple[Point, ...]
+
+
+class Chart(NamedTuple):
+    """What the template draws; all places and sizes in pixels, from the upper left corner.
+
+    Attributes:
+        width: of the picture.
+        height: of the picture.
+        left: where the axes begin.
+        right: where they end.
+        levels: F1 at the vertical axis.
+        radii: eps at the horizontal one.
+        curves: in the order of the legend.
+    """
+
+    width: int
+    height: int
+    left: int
+    right: int
+    levels: tuple[Tick, ...]
+    radii: tuple[Tick, ...]
+    curves: tuple[Curve, ...]
+
+
+def curves(rows: Rows) -> dict[str, list[tuple[float, float]]]:
     """Return F1 by eps of the strongest attack, per threat and defence; eps 0 is the original.
 
     T1 for every defence, T4 for the defended localizer.
     """
-    original = {r["defence"]: r["f1"] for r in rows if (r["threat"], r["attack"]) == ("T0", "none")}
+    original = {row.defence: row.f1 for row in rows.only(threat=T0, attack=NO_ATTACK)}
     lowest: dict[tuple[str, str], dict[float, float]] = {}
     for row in rows:
-        if row["threat"] not in ("T1", "T4"):
-            continue
-        points = lowest.setdefault((row["threat"], row["defence"]), {})
-        points[row["eps_255"]] = min(row["f1"], points.get(row["eps_255"], 1.0))
-    names = {"none": "bare", "ansm": "ANSM"}
+        if row.threat in (T1, T4):
+            points = lowest.setdefault((row.threat, row.defence), {})
+            points[row.eps_255] = min(row.f1, points.get(row.eps_255, 1.0))
+    names = {BARE: "bare", DEFENDED: "ANSM"}
     return {
         f"{threat} {names.get(defence, defence)}": sorted(
             {0.0: original.get(defence, 0.0), **points}.items()
@@ -34,48 +79,28 @@ def curves(rows: Sequence[Fields]) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def draw_curves(rows: Sequence[Fields]) -> str:
-    """Return a figure with the curves and their legend; text where nothing was attacked."""
+def chart(rows: Rows) -> Chart | None:
+    """Return the curves in their places; None where nothing was attacked in T1 or T4."""
     found = curves(rows)
     if not found:
-        return "<p>No attack of T1 or T4 was run.</p>"
-    highest = max(eps for points in found.values() for eps, _ in points)
-    lines = [*_axes(sorted({e for p in found.values() for e, _ in p}), highest)]
-    legend = []
-    for index, (name, points) in enumerate(found.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        dash = ' stroke-dasharray="6 4"' if index >= len(_COLOURS) or "T4" in name else ""
-        path = " ".join(f"{_x(e, highest):.1f},{_y(f1):.1f}" for e, f1 in points)
-        lines.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"{dash}/>'
-        )
-        lines += [
-            f'<circle cx="{_x(e, highest):.1f}" cy="{_y(f1):.1f}" r="4" fill="{colour}">'
-            f"<title>{escape(name)}, eps {e:g}/255: F1 {f1:.3f}</title></circle>"
-            for e, f1 in points
-        ]
-        legend.append(f'<li><span style="background:{colour}"></span>{escape(name)}</li>')
-    inner = "\n".join(lines)
-    return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="F1 against eps">\n{inner}\n</svg>\n<ul class="legend">{"".join(legend)}</ul>'
-        "<figcaption>Mean F1 that the strongest attack leaves, against its radius in grey levels. "
-        "T1 does not know the module, T4 does.</figcaption></figure>"
-    )
-
-
-def _axes(radii: Sequence[float], highest: float) -> Iterator[str]:
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = _y(tick)
-        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
-        yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{tick:g}</text>'
-    for eps in radii:
-        yield (
-            f'<text x="{_x(eps, highest):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">'
-            f"{eps:g}</text>"
-        )
-    yield (
-        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">eps in grey levels</text>'
+        return None
+    radii = sorted({eps for points in found.values() for eps, _ in points})
+    return Chart(
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        right=_WIDTH - _RIGHT,
+        levels=tuple(Tick(f1, _y(f1)) for f1 in _LEVELS),
+        radii=tuple(Tick(eps, _x(eps, radii[-1])) for eps in radii),
+        curves=tuple(
+            Curve(
+                name,
+                COLOURS[index % len(COLOURS)],
+                index >= len(COLOURS) or T4 in name,
+                tuple(Point(eps, f1, _x(eps, radii[-1]), _y(f1)) for eps, f1 in points),
+            )
+            for index, (name, points) in enumerate(found.items())
+        ),
     )
 
 

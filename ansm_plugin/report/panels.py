@@ -20,17 +20,27 @@ from ansm_plugin.evaluation.results import Evaluation
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.modes import device_of
 from ansm_plugin.metrics.masks import f1_scores
+from ansm_plugin.report.style import GAIN, new_figure, save_figure
 from ansm_plugin.report.summary import save_summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from ansm_plugin.report.style import GAIN, new_figure, save_figure
 
 MOST_PANELS = 8
 
 
 class Panel(NamedTuple):
-    """What happened to one image; pixels `(3, H, W)`, masks `(1, H, W)`, as `save_panel` takes."""
+    """What happened to one image.
+
+    Attributes:
+        name: of the image.
+        image: `(3, H, W)` in [0, 1], as the localizers got it.
+        noise: `(3, H, W)` in pixel units: what the attacker added.
+        mask: `(1, H, W)` in {0, 1}: the truth.
+        bare: `(1, H, W)` in [0, 1]: probabilities of the bare localizer.
+        perturbation: `(3, H, W)` in pixel units: what the ANSM added.
+        defended: `(1, H, W)` in [0, 1]: probabilities of the defended localizer.
+    """
 
     name: str
     image: Tensor
@@ -59,10 +69,8 @@ def save_pictures(
     written = [save_summary(output / "summary.png", evaluation)]
     shown = islice(panels(defended, samples, config, attack, eps), MOST_PANELS)
     for number, panel in enumerate(shown, start=1):
-        pixels = panel._asdict()
-        title = f"{pixels.pop('name')}, {attack} at {eps:g}/255"
         path = output / "panels" / f"{number:02d}.png"
-        written.append(save_panel(path, **pixels, title=title))
+        written.append(save_panel(path, panel, f"{panel.name}, {attack} at {eps:g}/255"))
     return written
 
 
@@ -99,46 +107,26 @@ def panels(
                 attacked - images,
                 masks,
                 bare(attacked).sigmoid(),
-                defended.perturbation(defended.spec.normalise(attacked)),
+                defended.pixels.perturbation(attacked),
                 guarded(attacked).sigmoid(),
             )
 
 
-def save_panel(
-    path: str | Path,
-    *,
-    image: Tensor,
-    noise: Tensor,
-    mask: Tensor,
-    bare: Tensor,
-    perturbation: Tensor,
-    defended: Tensor,
-    title: str,
-) -> Path:
-    """Write one PNG of six tiles that shows what happened to one image.
-
-    Args:
-        path: the PNG file.
-        image: `(3, H, W)` in [0, 1], as the localizers got it.
-        noise: `(3, H, W)` in pixel units: what the attacker added.
-        mask: `(1, H, W)` in {0, 1}: the truth.
-        bare: `(1, H, W)` in [0, 1]: probabilities of the bare localizer.
-        perturbation: `(3, H, W)` in pixel units: what the ANSM added.
-        defended: `(1, H, W)` in [0, 1]: probabilities of the defended localizer.
-        title: above the tiles.
+def save_panel(path: str | Path, panel: Panel, title: str) -> Path:
+    """Write one PNG of six tiles that shows what happened to one image, with a title above them.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
     """
     tiles = (
-        ("image", image),
-        (f"adversarial noise x{GAIN}", 0.5 + GAIN * noise),
-        ("true mask", mask),
-        (f"bare mask{_f1(bare, mask)}", bare),
-        (f"defensive perturbation x{GAIN}", 0.5 + GAIN * perturbation),
-        (f"defended mask{_f1(defended, mask)}", defended),
+        ("image", panel.image),
+        (f"adversarial noise x{GAIN}", 0.5 + GAIN * panel.noise),
+        ("true mask", panel.mask),
+        (f"bare mask{_f1(panel.bare, panel.mask)}", panel.bare),
+        (f"defensive perturbation x{GAIN}", 0.5 + GAIN * panel.perturbation),
+        (f"defended mask{_f1(panel.defended, panel.mask)}", panel.defended),
     )
-    height, width = image.shape[-2:]
+    height, width = panel.image.shape[-2:]
     figure = new_figure(9.0, min(12.0, 0.4 + 2 * (0.35 + 2.93 * height / width)))
     for axes, (name, pixels) in zip(figure.subplots(2, 3).flat, tiles, strict=True):
         _tile(axes, name, pixels)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansm_plugin.evaluation.results import Evaluation, Row, clean_row, strongest_white_box
+from ansm_plugin.evaluation.results import BARE, DEFENDED, Evaluation, Row
+from ansm_plugin.report.style import COLOURS, MARKERS, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from ansm_plugin.report.style import COLOURS, MARKERS, new_figure, save_figure
 
 
 def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
@@ -22,7 +22,7 @@ def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
     figure = new_figure(8.0, 4.8)
     axes = figure.subplots()
     _clean_lines(axes, evaluation)
-    pairs = list(evaluation.pairs())
+    pairs = list(evaluation.rows.pairs())
     names = list(dict.fromkeys(bare.attack for bare, _ in pairs))
     for index, name in enumerate(names):
         style: dict[str, Any] = {
@@ -34,7 +34,7 @@ def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
         shift = 0.08 * (index - (len(names) - 1) / 2)  # equal scores stay visible side by side
         _curve(axes, defended, f"{name}, defended", shift, **style)
         _curve(axes, bare, f"{name}, bare", shift, **style, linestyle="--", markerfacecolor="w")
-    white = strongest_white_box(evaluation.rows)
+    white = evaluation.rows.strongest_white_box()
     if white:
         style = {"color": "black", "marker": "*", "markersize": 12, "linestyle": ":"}
         _curve(axes, white, "white box, defended", 0.0, **style)
@@ -43,7 +43,7 @@ def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
 
 
 def _clean_lines(axes: Axes, evaluation: Evaluation) -> None:
-    bare, defended = (clean_row(evaluation.rows, defence) for defence in ("none", "ansm"))
+    bare, defended = (evaluation.rows.clean(defence) for defence in (BARE, DEFENDED))
     for row, style, name in ((bare, "--", "bare"), (defended, "-", "defended")):
         axes.axhline(
             row.f1, color="0.55", linestyle=style, linewidth=1.5, label=f"original images, {name}"

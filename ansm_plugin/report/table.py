@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ansm_plugin.evaluation.results import Evaluation, Row, clean_row, strongest_white_box
+from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T1, Evaluation, Row
 from ansm_plugin.system.text import harmless, one_line
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
             "(1 is all of it)."
         )
     yield f"Harm: {summary['harm']:+.3f} F1 lost on original images (0 is none)."
-    for row in strongest_white_box(rows)[-1:]:
+    for row in rows.strongest_white_box()[-1:]:
         yield (
             f"White box: an attacker who knows the module too ({row.attack.upper()}, {row.steps} "
             f"steps, {row.eps_255:g}/255) leaves the defended localizer F1 {row.f1:.3f}."
         )
-    shares = [clean_row(rows, defence).false_positive_share for defence in ("none", "ansm")]
+    shares = [rows.clean(defence).false_positive_share for defence in (BARE, DEFENDED)]
     if None not in shares:
         yield (
             f"Authentic images: {shares[0]:.2%} of pixels falsely marked bare, {shares[1]:.2%} "
@@ -61,7 +61,7 @@ def _table(evaluation: Evaluation) -> Table:
         table.add_column(
             name, justify="left" if name in names[:2] else "right", no_wrap=name != "attack"
         )
-    has_baselines = any(row.defence not in ("none", "ansm") for row in evaluation.rows)
+    has_baselines = any(row.defence not in (BARE, DEFENDED) for row in evaluation.rows)
     if has_baselines:
         table.add_column("best baseline", justify="right", no_wrap=True)
     for *cells, baseline in _table_rows(evaluation):
@@ -75,9 +75,9 @@ def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     for row in evaluation.rows:
         groups.setdefault((row.threat, row.attack, row.eps_255), {})[row.defence] = row
     for (threat, attack, _), found in groups.items():
-        bare, defended = found.get("none"), found["ansm"]
-        name = {"none": "none (original)"}.get(attack, attack)
-        others = [row for d, row in found.items() if d not in ("none", "ansm")]
+        bare, defended = found.get(BARE), found[DEFENDED]
+        name = {NO_ATTACK: "none (original)"}.get(attack, attack)
+        others = [row for d, row in found.items() if d not in (BARE, DEFENDED)]
         best = max(others, key=lambda row: row.f1, default=None)
         baseline = f"{best.f1:.3f} {best.defence.partition(' ')[0].lower()}" if best else "-"
         yield (
@@ -88,7 +88,7 @@ def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
 
 
 def _recovered(evaluation: Evaluation, row: Row) -> str:
-    if row.threat != "T1":
+    if row.threat != T1:
         return "-"
     share = evaluation.summary["recovery"][row.key]
     return "no damage" if share is None else f"{share:.3f}"

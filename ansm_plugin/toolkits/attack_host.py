@@ -23,11 +23,13 @@ from torch.utils.data import DataLoader
 
 from ansm_plugin.attacks import ATTACKS
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, unknown_name
+from ansm_plugin.evaluation.results import T0
 from ansm_plugin.system.files import write_json
 from ansm_plugin.toolkits import imdlbenco
 from ansm_plugin.toolkits.host_model import DefendedHostModel, unreached_inputs
 from ansm_plugin.toolkits.robustness import Batch, attack_plan, evaluate_host
-from ansm_plugin.weights.convert import common_prefix, find_state, read_tensors_only
+from ansm_plugin.weights.convert import find_state, read_tensors_only
+from ansm_plugin.weights.names import unwrapped
 from ansm_plugin.weights.tensors import load_strictly
 
 # What the host's scripts hand to a model that asks for it.
@@ -79,12 +81,12 @@ def _import(modules: Sequence[str]) -> None:
 def _datasets(path: Path) -> dict[str, str]:
     """Read the host's file of datasets: name -> folder or JSON of image pairs."""
     try:
-        found = json.loads(path.read_text())
+        datasets = json.loads(path.read_text())
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(found, dict) or not found:
+    if not isinstance(datasets, dict) or not datasets:
         raise ConfigError(f'{path} names no dataset; IMDLBenCo reads {{"name": "folder or JSON"}}.')
-    return {str(name): str(place) for name, place in found.items()}
+    return {str(name): str(place) for name, place in datasets.items()}
 
 
 def _model(options: argparse.Namespace, rest: list[str]) -> nn.Module:
@@ -97,11 +99,10 @@ def _model(options: argparse.Namespace, rest: list[str]) -> nn.Module:
     build = models.get(options.model)
     own = vars(host.create_argparser(build).parse_args(rest))
     taken = inspect.signature(build).parameters
-    given = {**own, **{k: getattr(options, k) for k in (*_SCRIPT_OPTIONS, "device")}}
-    model: nn.Module = build(**{k: v for k, v in given.items() if k in taken})
+    settings = {**own, **{k: getattr(options, k) for k in (*_SCRIPT_OPTIONS, "device")}}
+    model: nn.Module = build(**{k: v for k, v in settings.items() if k in taken})
     _, state, _ = find_state(read_tensors_only(options.checkpoint), options.checkpoint)
-    prefix = common_prefix(state)
-    state = {k.removeprefix(prefix): v for k, v in state.items()}
+    state = unwrapped(state)
     if isinstance(model, DefendedHostModel):
         model.load_state_dict(state)
     else:
@@ -137,7 +138,7 @@ def _batches(
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    attack = row["attack"] if row["threat"] == "T0" else f"{row['attack']}@{row['eps_255']:g}"
+    attack = row["attack"] if row["threat"] == T0 else f"{row['attack']}@{row['eps_255']:g}"
     numbers = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith("pixel-level"))
     return f"{row['dataset']:<12} {row['threat']} {attack:<14} {row['defence']:<5} {numbers}"
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
-from ansm_plugin.attacks import AttackSpec, Forward, run_attack
+from ansm_plugin.attacks import AttackSpec
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import LocalizerError, WeightsError
 from ansm_plugin.localizer.spec import LocalizerSpec
-from ansm_plugin.weights.ansm_file import load_ansm, warn_if_foreign
+from ansm_plugin.toolkits.host_batch import attack_batch, outside_as_before
+from ansm_plugin.weights.ansm_file import AnsmFile
+from ansm_plugin.weights.names import WRAPPERS, unwrapped
 from ansm_plugin.weights.tensors import load_localizer_weights, load_strictly
 
 # Computed from the image before the model is called, so a change of pixels does not reach them.
@@ -44,7 +46,7 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
         localizer: the host's model.
         ansm: the module in front of it.
         spec: how the host normalises images.
-        weights: file that `ansm` was read from; only to name it in warnings.
+        file: that `ansm` was read from, for warnings; None where it was not.
         training_attack: what the bare localizer is attacked with while training; None trains on
             original images alone.
     """
@@ -55,12 +57,12 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
         ansm: nn.Module,
         spec: LocalizerSpec,
         *,
-        weights: str = "",
+        file: AnsmFile | None = None,
         training_attack: TrainingAttack | None = None,
     ) -> None:
         super().__init__(localizer, ansm, spec)
         self.training_attack = training_attack
-        self.weights = weights
+        self.file = file
         self.unreached = unreached_inputs(localizer)
         if self.unreached:
             warnings.warn(
@@ -86,7 +88,7 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
         return {**output, "backward_loss": sum(losses.values()), "visual_loss": visual}
 
     def _defended(self, image: Tensor, *args: Any, **data: Any) -> Any:
-        suppressed = _outside_as_before(self.suppress(image), {**data, "image": image})
+        suppressed = outside_as_before(self.suppress(image), {**data, "image": image})
         if args:
             return self.localizer(suppressed, *args, **data)
         return self.localizer(image=suppressed, **data)
@@ -119,10 +121,9 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
         return _Loaded([], [])
 
     def _unprefixed(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Strip what DistributedDataParallel puts before every name."""
+        """Strip what DistributedDataParallel and torch.compile put before every name."""
         known = {*self.state_dict(), *self.localizer.state_dict()}
-        is_parallel = all(n.startswith("module.") for n in state) and not known & state.keys()
-        return {n.removeprefix("module.") if is_parallel else n: v for n, v in state.items()}
+        return dict(state) if known & state.keys() else unwrapped(state, WRAPPERS)
 
     def _is_bare(self, state: Mapping[str, Any]) -> bool:
         own, bare = self.state_dict().keys(), self.localizer.state_dict().keys()
@@ -138,14 +139,14 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
         for name in ("localizer", "ansm"):
             part = {k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}.")}
             load_strictly(getattr(self, name), part, f"the part {name!r} of the checkpoint")
-        if self.weights:
+        if self.file is not None:
             warnings.warn(
-                f"the checkpoint holds an ANSM too, which replaces {self.weights}.", stacklevel=2
+                f"the checkpoint holds an ANSM too, which replaces {self.file.path}.", stacklevel=2
             )
 
     def _say_what_defends(self) -> None:
-        if self.weights:
-            warn_if_foreign(self.weights, self.localizer)
+        if self.file is not None:
+            self.file.warn_unless_for(self.localizer)
         elif isinstance(self.ansm, ANSM) and self.ansm.is_identity:
             warnings.warn(
                 f"the checkpoint is that of {type(self.localizer).__name__} alone and no "
@@ -162,47 +163,6 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
 def let_us_warn() -> None:
     """Show our own warnings; IMDLBenCo's import silences the warnings of everybody."""
     warnings.filterwarnings("default", category=UserWarning, module="ansm_plugin")
-
-
-def host_forward(model: nn.Module, batch: Mapping[str, Any], spec: LocalizerSpec) -> Forward:
-    """Return pixels `(B, 3, H, W)` in [0, 1] -> logits of the host's `pred_mask`.
-
-    The host calls a pixel forged where `pred_mask` is above 0.5. Within [0, 1] it is taken for a
-    probability; else, as in IMDLBenCo's template `MyModel`, for a score with that threshold.
-    """
-
-    def forward(pixels: Tensor) -> Tensor:
-        inputs = _outside_as_before(spec.normalise(pixels), batch)
-        mask: Tensor = model(**{**batch, "image": inputs})["pred_mask"].float()
-        low, high = mask.detach().aminmax()
-        is_probability = bool(low >= 0) and bool(high <= 1)
-        return torch.logit(mask, eps=1e-6) if is_probability else mask - 0.5
-
-    return forward
-
-
-def attack_batch(
-    model: nn.Module,
-    batch: Mapping[str, Any],
-    spec: LocalizerSpec,
-    eps_255: float,
-    attack: AttackSpec,
-    *,
-    generator: torch.Generator | None = None,
-) -> dict[str, Any]:
-    """Return a host's batch with its image attacked through `model`, padding left as it is."""
-    pixels = spec.denormalise(batch["image"]).float().clamp(0, 1)
-    forward = host_forward(model, batch, spec)
-    masks = batch["mask"].float()
-    attacked = run_attack(forward, pixels, masks, eps_255 / 255, attack, generator=generator)
-    image = spec.normalise(attacked).to(batch["image"].dtype)
-    return {**batch, "image": _outside_as_before(image, batch)}
-
-
-def _outside_as_before(image: Tensor, batch: Mapping[str, Any]) -> Tensor:
-    """Return `image` with the padding of the batch's own, where the host's `shape_mask` is 0."""
-    inside = batch.get("shape_mask")
-    return image if inside is None else torch.where(inside.bool(), image, batch["image"])
 
 
 class _Loaded(NamedTuple):
@@ -240,12 +200,11 @@ def defend(
         raise LocalizerError(f"a host's model is a torch module; given {type(localizer).__name__}.")
     if localizer_weights:
         load_localizer_weights(localizer, Path(localizer_weights))
-        if weights:
-            warn_if_foreign(weights, localizer)
-    ansm = load_ansm(weights, into=preset or None) if weights else ANSM(preset or DEFAULT_PRESET)
-    return DefendedHostModel(
-        localizer, ansm, spec, weights=weights, training_attack=training_attack
-    )
+    file = AnsmFile.read(weights, into=preset or None) if weights else None
+    if file is not None and localizer_weights:
+        file.warn_unless_for(localizer)
+    ansm = ANSM(preset or DEFAULT_PRESET) if file is None else file.ansm
+    return DefendedHostModel(localizer, ansm, spec, file=file, training_attack=training_attack)
 
 
 def unreached_inputs(localizer: nn.Module) -> tuple[str, ...]:

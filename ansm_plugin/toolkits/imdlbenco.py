@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from ansm_plugin.attacks import attack_spec
+from ansm_plugin.attacks.radius import require_radii_255
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits.host_model import (
@@ -76,10 +77,10 @@ def defended_factory(name: str, base: Builder) -> Callable[..., DefendedHostMode
     signature = _with_options(inspect.signature(base))
 
     def build(*args: Any, **options: Any) -> DefendedHostModel:
-        given = signature.bind(*args, **options)
-        ours = {o.name: given.arguments.pop(o.name, o.default) for o in _OPTIONS}
+        bound = signature.bind(*args, **options)
+        ours = {o.name: bound.arguments.pop(o.name, o.default) for o in _OPTIONS}
         return defend(
-            base(*given.args, **given.kwargs),
+            base(*bound.args, **bound.kwargs),
             SPEC,
             weights=ours["ansm_weights"],
             localizer_weights=ours["ansm_localizer"],
@@ -97,8 +98,7 @@ def _training_attack(options: Mapping[str, Any]) -> TrainingAttack | None:
     if not options["ansm_attack"]:
         return None
     eps_255 = float(options["ansm_eps_255"])
-    if not 0 < eps_255 <= 255:
-        raise ConfigError(f"ansm_eps_255 is {eps_255}; allowed: above 0, at most 255.")
+    require_radii_255("ansm_eps_255", eps_255)
     return TrainingAttack(
         attack_spec(options["ansm_attack"], steps=int(options["ansm_steps"])), eps_255
     )

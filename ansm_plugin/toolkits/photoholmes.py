@@ -106,16 +106,15 @@ class _Defended:
 
 def _require_image_only(name: str, preprocessing: Any) -> None:
     inputs = [str(i) for i in getattr(preprocessing, "inputs", [_IMAGE])]
-    given = list(map(str, getattr(preprocessing, "outputs_keys", [_IMAGE])))
-    reads = {*inputs, *given}
-    beyond = sorted(reads & {*_UNREACHED})
+    outputs = list(map(str, getattr(preprocessing, "outputs_keys", [_IMAGE])))
+    beyond = sorted({*inputs, *outputs} & {*_UNREACHED})
     if beyond:
         raise ConfigError(
             f"{name} reads {', '.join(beyond)}, computed from the file and not from the image; an "
             "ANSM cannot reach them, and half a defence is not evaluated as one."
         )
-    if _IMAGE not in given:
-        raise ConfigError(f"{name} takes {', '.join(given)}; an ANSM needs {_IMAGE!r}.")
+    if _IMAGE not in outputs:
+        raise ConfigError(f"{name} takes {', '.join(outputs)}; an ANSM needs {_IMAGE!r}.")
 
 
 def _scale(name: str, preprocessing: Any) -> float:

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec
+from ansm_plugin.attacks.radius import require_radii_255
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.toolkits.host_model import DefendedHostModel, attack_batch
+from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T0, T1, T4, Threat
+from ansm_plugin.toolkits.host_batch import attack_batch
+from ansm_plugin.toolkits.host_model import DefendedHostModel
 from ansm_plugin.toolkits.imdlbenco import SPEC
 
 Batch = dict[str, Any]
-Scores = dict[str, Tensor]
+Metrics = dict[str, Tensor]  # name in the host -> one value per image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,13 @@ class HostAttack:
 
     Attributes:
         threat: T0 no attack, T1 through the bare localizer, T4 through the ANSM as well.
-        attack: name in `ATTACKS`, or "none".
+        attack: name in `ATTACKS`, or `NO_ATTACK`.
         eps_255: radius in grey levels.
         steps: gradient steps.
     """
 
-    threat: str
-    attack: str = "none"
+    threat: Threat
+    attack: str = NO_ATTACK
     eps_255: float = 0.0
     steps: int = 0
 
@@ -55,20 +58,20 @@ def evaluate_host(
         plan: the attacks.
         seed: decides random starts.
     """
-    defended = isinstance(model, DefendedHostModel)
+    is_defended = isinstance(model, DefendedHostModel)
     bare = model.localizer if isinstance(model, DefendedHostModel) else model
     rows = []
     for attack in plan:
-        through = model if attack.threat == "T4" else bare
-        judged = {"none": bare, "ansm": model} if defended else {"none": bare}
-        if attack.threat == "T4":
-            judged = {"ansm": model}
-        found: dict[str, list[Scores]] = {name: [] for name in judged}
+        through = model if attack.threat == T4 else bare
+        judged = {BARE: bare, DEFENDED: model} if is_defended else {BARE: bare}
+        if attack.threat == T4:
+            judged = {DEFENDED: model}
+        metrics: dict[str, list[Metrics]] = {name: [] for name in judged}
         for index, batch in enumerate(batches()):
             attacked = _attacked(through, batch, attack, seed, index)
             for name, judge in judged.items():
-                found[name].append(_scores(judge, attacked))
-        rows += [_row(attack, name, parts) for name, parts in found.items()]
+                metrics[name].append(_metrics(judge, attacked))
+        rows += [_row(attack, name, parts) for name, parts in metrics.items()]
     return rows
 
 
@@ -80,38 +83,37 @@ def attack_plan(
     Raises:
         ConfigError: an attack is unknown, or a number is out of range.
     """
-    if steps < 1 or not all(0 < eps <= 255 for eps in eps_255):
-        raise ConfigError(f"steps {steps} and eps {eps_255}; allowed: 1 or more, and (0, 255].")
+    if steps < 1:
+        raise ConfigError(f"attack_steps is {steps}; allowed: 1 or more.")
+    require_radii_255("attack_eps", eps_255)
     grey = [
-        HostAttack(
-            threat="T1", attack=name, eps_255=eps, steps=attack_spec(name, steps=steps).steps
-        )
+        HostAttack(threat=T1, attack=name, eps_255=eps, steps=attack_spec(name, steps=steps).steps)
         for name in attacks
         for eps in eps_255
     ]
-    white = [HostAttack(threat="T4", attack="pgd", eps_255=eps, steps=steps) for eps in eps_255]
-    return [HostAttack(threat="T0"), *grey, *(white if is_defended else [])]
+    white = [HostAttack(threat=T4, attack="pgd", eps_255=eps, steps=steps) for eps in eps_255]
+    return [HostAttack(threat=T0), *grey, *(white if is_defended else [])]
 
 
 def _attacked(model: nn.Module, batch: Batch, attack: HostAttack, seed: int, index: int) -> Batch:
     """Return the batch with an attacked image, in the host's normalisation."""
-    if attack.attack == "none":
+    if attack.attack == NO_ATTACK:
         return batch  # the very numbers that the host's test.py sees
     generator = attack_generator(seed, attack.attack, attack.eps_255, index)
     spec = attack_spec(attack.attack, steps=attack.steps)
     return attack_batch(model, batch, SPEC, attack.eps_255, spec, generator=generator)
 
 
-def _scores(model: nn.Module, batch: Batch) -> Scores:
+def _metrics(model: nn.Module, batch: Batch) -> Metrics:
     """Return the host's metrics, one value per image."""
-    metrics = importlib.import_module("IMDLBenCo.evaluation")
+    host = importlib.import_module("IMDLBenCo.evaluation")
     with torch.no_grad():
         predicted = model(**batch)["pred_mask"]
     evaluators = {
-        "pixel-level F1": metrics.PixelF1(threshold=0.5, mode="origin"),
-        "pixel-level F1 (double)": metrics.PixelF1(threshold=0.5, mode="double"),
-        "pixel-level IOU": metrics.PixelIOU(threshold=0.5, mode="origin"),
-        "pixel-level AUC": metrics.PixelAUC(threshold=0.5, mode="origin"),
+        "pixel-level F1": host.PixelF1(threshold=0.5, mode="origin"),
+        "pixel-level F1 (double)": host.PixelF1(threshold=0.5, mode="double"),
+        "pixel-level IOU": host.PixelIOU(threshold=0.5, mode="origin"),
+        "pixel-level AUC": host.PixelAUC(threshold=0.5, mode="origin"),
     }
     return {
         name: evaluator.batch_update(predict=predicted, **batch).double().cpu()
@@ -119,7 +121,7 @@ def _scores(model: nn.Module, batch: Batch) -> Scores:
     }
 
 
-def _row(attack: HostAttack, defence: str, parts: Sequence[Scores]) -> dict[str, Any]:
+def _row(attack: HostAttack, defence: str, parts: Sequence[Metrics]) -> dict[str, Any]:
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     images = len(next(iter(values.values())))
     means = {name: float(value.mean()) for name, value in values.items()}

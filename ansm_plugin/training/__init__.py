@@ -2,24 +2,24 @@
 
 from ansm_plugin.training.config import FitConfig
 from ansm_plugin.training.loop import (
-    Shard,
+    Share,
     Step,
     StepOutput,
+    Turn,
     discard_checkpoint,
     fit,
-    step_index,
     training_device,
 )
 from ansm_plugin.training.randomness import seeded
 
 __all__ = [
     "FitConfig",
-    "Shard",
+    "Share",
     "Step",
     "StepOutput",
+    "Turn",
     "discard_checkpoint",
     "fit",
     "seeded",
-    "step_index",
     "training_device",
 ]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.attacks.radius import require_radii_255
+from ansm_plugin.attacks.spec import require_attacks
 from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.system.processes import ALONE, Processes
@@ -45,13 +47,8 @@ class AttackMixture:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for unknown attacks and radii out of range."""
-        for name in self.attacks:
-            attack_spec(name)
-        if not self.attacks or not self.eps_255 or not all(0 < e <= 255 for e in self.eps_255):
-            raise ConfigError(
-                f"attacks {self.attacks} and eps_255 {self.eps_255} need one entry each or more, "
-                "eps_255 in (0, 255]."
-            )
+        require_attacks(self.attacks)
+        require_radii_255("eps_255", self.eps_255)
         if not self.step_shares or not all(0 < s <= 1 for s in self.step_shares):
             raise ConfigError(
                 f"step_shares {self.step_shares} needs one entry or more, each in (0, 1]."
@@ -83,67 +80,85 @@ def attacked_crops(
         identity: JSON-ready values that decide localizer and crops; shards of another identity
             are made anew.
         progress: called with "attack", finished and all images.
-        among: `processes()` where several processes call this alike: each makes its share of the
-            shards in a folder that all of them see.
+        among: `processes()` where several processes call this alike: each makes its own of the
+            shards, in a folder that all of them see.
 
     Raises:
         WeightsError: a shard cannot be written, or not be read by another process.
     """
-    key = hashlib.sha256(
-        json.dumps([identity, asdict(mixture), seed], sort_keys=True, default=str).encode()
-    ).hexdigest()
+    shards = _Shards.of(folder, [identity, asdict(mixture), seed])
     starts = range(0, len(crops), SHARD)
-    shards: dict[int, Tensor] = {}
+    own: dict[int, Tensor] = {}
     for start in starts:
         if not among.owns(start // SHARD):
             continue
         part = Forgeries(crops.images[start : start + SHARD], crops.masks[start : start + SHARD])
-        path = _shard(folder, start)
-        shard = _read(path, key)
+        shard = shards.read(start)
         if shard is None:
             shard = _attack_shard(forward, part, mixture, seed * 1_000_003 + start)
-            shard = shard.cpu().contiguous()  # as it will be read: strides decide last bits
-            write_tensors({"attacked": shard}, path, {"key": key, "sha256": _checksum(shard)})
-        shards[start] = shard
+            shard = shards.write(start, shard)
+        own[start] = shard
         # Shards of other processes, which are about as far, count as finished.
         progress("attack", min(start + SHARD, len(crops)), len(crops), {})
     among.wait()
-    found = [shards[s] if s in shards else _required(_shard(folder, s), key) for s in starts]
-    return torch.cat(found).to(crops.images.device)
+    every = [own[s] if s in own else shards.required(s) for s in starts]
+    return torch.cat(every).to(crops.images.device)
 
 
-def _shard(folder: Path, start: int) -> Path:
-    return folder / f"attacked-{start // SHARD:05d}.safetensors"
+@dataclass(frozen=True)
+class _Shards:
+    """Files of attacked crops in a folder; `key` stands for all that decides what is in them."""
 
+    folder: Path
+    key: str
 
-def _read(path: Path, key: str) -> Tensor | None:
-    """Return a shard; None where it is missing, damaged or of another identity."""
-    if not path.exists():
-        return None
-    with contextlib.suppress(WeightsError, KeyError):
-        metadata = read_metadata(path)
-        if metadata.get("key") != key:
+    @classmethod
+    def of(cls, folder: Path, identity: list[object]) -> _Shards:
+        """Return the shards of an identity, which is JSON-ready."""
+        text = json.dumps(identity, sort_keys=True, default=str)
+        return cls(folder, hashlib.sha256(text.encode()).hexdigest())
+
+    def path(self, start: int) -> Path:
+        """Return the file whose first crop has number `start`."""
+        return self.folder / f"attacked-{start // SHARD:05d}.safetensors"
+
+    def read(self, start: int) -> Tensor | None:
+        """Return a shard; None where it is missing, damaged or of another identity."""
+        path = self.path(start)
+        if not path.exists():
             return None
-        shard = read_tensors(path)["attacked"]
-        # Version 0.1 wrote none.
-        if metadata.get("sha256") in (None, _checksum(shard)):
-            return shard
-    warnings.warn(
-        f"{path} is damaged: its attacked crops are not those that were written. They are made "
-        "again; check the disk if this repeats.",
-        stacklevel=3,
-    )
-    return None
-
-
-def _required(path: Path, key: str) -> Tensor:
-    shard = _read(path, key)
-    if shard is None:
-        raise WeightsError(
-            f"{path} should have come from another process, but is not there whole. All processes "
-            "need one output folder: on several nodes, a shared file system."
+        with contextlib.suppress(WeightsError, KeyError):
+            metadata = read_metadata(path)
+            if metadata.get("key") != self.key:
+                return None
+            shard = read_tensors(path)["attacked"]
+            # Version 0.1 wrote none.
+            if metadata.get("sha256") in (None, _checksum(shard)):
+                return shard
+        warnings.warn(
+            f"{path} is damaged: its attacked crops are not those that were written. They are made "
+            "again; check the disk if this repeats.",
+            stacklevel=3,
         )
-    return shard
+        return None
+
+    def write(self, start: int, attacked: Tensor) -> Tensor:
+        """Write a shard and return it as it will be read: strides decide last bits."""
+        shard = attacked.cpu().contiguous()
+        metadata = {"key": self.key, "sha256": _checksum(shard)}
+        write_tensors({"attacked": shard}, self.path(start), metadata)
+        return shard
+
+    def required(self, start: int) -> Tensor:
+        """Return a shard that another process has made; raise WeightsError without it."""
+        shard = self.read(start)
+        if shard is None:
+            raise WeightsError(
+                f"{self.path(start)} should have come from another process, but is not there "
+                "whole. All processes need one output folder: on several nodes, a shared file "
+                "system."
+            )
+        return shard
 
 
 def _checksum(shard: Tensor) -> str:

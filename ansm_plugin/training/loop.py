@@ -36,18 +36,42 @@ class StepOutput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Which share of a global batch this process computes."""
+class Share:
+    """Which share of a global batch this process computes.
+
+    Attributes:
+        rank: number of the process, from 0.
+        count: of processes.
+    """
 
     rank: int
     count: int
 
     def of(self, batch: Tensor) -> Tensor:
-        """Return this process's rows."""
+        """Return this process's rows. Shape: `(B, ...)` -> about `(B / count, ...)`."""
         return batch.tensor_split(self.count)[self.rank]
 
 
-Step = Callable[[torch.Generator, Shard], StepOutput]
+WHOLE = Share(0, 1)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where a step stands.
+
+    Attributes:
+        index: of the step, from 0 to below the `steps` of its `FitConfig`.
+        generator: source of all that the step draws, made from the seed and `index` alone: the
+            same for any number of processes, and after a resume.
+        share: of the batch that this process computes.
+    """
+
+    index: int
+    generator: torch.Generator
+    share: Share = WHOLE
+
+
+Step = Callable[[Turn], StepOutput]
 _STATE = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps for a parameter
 _STEPS_PER_SEED = 1_000_003
 
@@ -65,9 +89,9 @@ def fit(
     """Train `module` in place with `step`, going on from a checkpoint in `folder` if there is one.
 
     Args:
-        name: of the recipe; names the checkpoint.
+        name: of the training; names the checkpoint.
         module: what is trained; in train mode during training, afterwards as it was.
-        step: draws a batch with the generator it is given and returns the loss.
+        step: draws a batch with the generator of its turn and returns the loss.
         config: how long and how fast.
         folder: where the checkpoint lives; it is removed by `discard_checkpoint`.
         identity: JSON-ready values that decide the result; a checkpoint of another identity is
@@ -75,35 +99,19 @@ def fit(
         progress: called with name, finished steps, all steps and logs.
 
     Raises:
-        TrainingError: a loss or gradient was not finite.
+        TrainingError: a loss or gradient was not finite, or the checkpoint is another run's.
         TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is written.
+        WeightsError: the checkpoint is damaged, or cannot be written.
     """
-    accelerator = _accelerator()
-    among = Processes(accelerator.process_index, accelerator.num_processes)
-    run = _Run(name, module, config, folder, {**identity, "fit": asdict(config)})
-    first = run.resume()
+    training = _Training(name, module, config, folder, {**identity, "fit": asdict(config)})
+    first = training.resume()
     was_training = module.training
     module.train()
     try:
-        with interruptible() as interrupted:
-            for index in range(first, config.steps):
-                logs = run.advance(index, step, accelerator, among)
-                done = index + 1
-                is_told = any(among.gather(interrupted.is_set()))  # all stop at the same step
-                if is_told or done % config.checkpoint_every == 0:
-                    run.save(done, accelerator)
-                if is_told:
-                    raise TrainingInterrupted(
-                        f"{name} was interrupted after step {done} of {config.steps}; the "
-                        f"checkpoint is {run.path}. Run the same command to go on."
-                    )
-                progress(name, done, config.steps, logs)
-            if first == config.steps:  # stopped in its last step: nothing is left but to say so
-                progress(name, first, config.steps, run.logs)
+        training.go_on(first, step, progress)
     finally:
         module.train(was_training)
-    run.finish(accelerator)
-    among.wait()  # the checkpoint is there before anyone discards it
+    training.finish()
 
 
 def training_device() -> torch.device:
@@ -112,22 +120,12 @@ def training_device() -> torch.device:
     return device
 
 
-def _accelerator() -> Accelerator:
-    processes()  # joins them first, with patience for the slowest
-    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-
-
-def step_index(generator: torch.Generator, seed: int) -> int:
-    """Return which step the generator that `fit` hands out was made for; `seed` is the config's."""
-    return generator.initial_seed() - seed * _STEPS_PER_SEED
-
-
 def discard_checkpoint(folder: Path, name: str) -> None:
-    """Remove the checkpoint of a finished recipe, once its weights are safe."""
+    """Remove the checkpoint of a finished training, once its weights are safe."""
     checkpoint_path(folder, name).unlink(missing_ok=True)
 
 
-class _Run:
+class _Training:
     """State of one training: optimiser, running average, and their file."""
 
     def __init__(
@@ -141,6 +139,8 @@ class _Run:
         self.name, self.module, self.config = name, module, config
         self.path = checkpoint_path(folder, name)
         self.identity = identity
+        self.accelerator = _accelerator()
+        self.among = Processes(self.accelerator.process_index, self.accelerator.num_processes)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -148,32 +148,53 @@ class _Run:
         self.average = {k: v.clone() for k, v in _floats(module)}
         self.logs: dict[str, float] = {}
 
-    def advance(
-        self, index: int, step: Step, accelerator: Accelerator, among: Processes
-    ) -> dict[str, float]:
-        """Do step `index` and return its logs."""
+    def go_on(self, first: int, step: Step, progress: Progress) -> None:
+        """Do the steps from `first` on, with checkpoints; stop at Ctrl-C or SIGTERM."""
+        steps = self.config.steps
+        with interruptible() as interrupted:
+            for index in range(first, steps):
+                self.advance(index, step)
+                done = index + 1
+                is_told = any(self.among.gather(interrupted.is_set()))  # all stop at the same step
+                if is_told or done % self.config.checkpoint_every == 0:
+                    self.save(done)
+                if is_told:
+                    raise TrainingInterrupted(
+                        f"{self.name} was interrupted after step {done} of {steps}; the "
+                        f"checkpoint is {self.path}. Run the same command to go on."
+                    )
+                progress(self.name, done, steps, self.logs)
+            if first == steps:  # stopped in its last step: nothing is left but to say so
+                progress(self.name, first, steps, self.logs)
+
+    def advance(self, index: int, step: Step) -> None:
+        """Do step `index` and keep its logs."""
         generator = torch.Generator().manual_seed(self.config.seed * _STEPS_PER_SEED + index)
-        shard = Shard(among.rank, among.count)
-        device = accelerator.device.type
+        turn = Turn(index, generator, Share(self.among.rank, self.among.count))
+        device = self.accelerator.device.type
         half = torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16")
         # Dropout draws from the global generators, and should differ between processes.
-        with seeded(generator.initial_seed() + (shard.rank << 40)), half:
-            loss, logs = step(generator, shard)
-        shown = sum(among.gather(float(loss.detach()))) / among.count
+        with seeded(generator.initial_seed() + (self.among.rank << 40)), half:
+            loss, logs = step(turn)
+        shown = sum(self.among.gather(float(loss.detach()))) / self.among.count
         self._require_finite("loss", shown, index)
+        norm = self._descend(loss, index)
+        self._track(index)
+        self.logs = {"loss": shown, "gradient": norm, **logs}
+
+    def _descend(self, loss: Tensor, index: int) -> float:
+        """Move the parameters against the gradient of all processes; return its norm."""
         self.optimiser.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        if shard.count > 1:
+        self.accelerator.backward(loss)
+        if self.among.count > 1:
             for parameter in self.parameters:
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
         self._require_finite("gradient", norm, index)  # before it spoils the weights
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(index, self.config)
         self.optimiser.step()
-        self._track(index)
-        self.logs = {"loss": shown, "gradient": norm, **logs}
-        return self.logs
+        return norm
 
     def _track(self, index: int) -> None:
         # A short horizon at first, so that the average forgets the initial weights.
@@ -190,9 +211,9 @@ class _Run:
                 f"{good}. Lower learning_rate, or set precision to fp32."
             )
 
-    def save(self, done: int, accelerator: Accelerator) -> None:
+    def save(self, done: int) -> None:
         """Write the checkpoint of `done` finished steps."""
-        if not accelerator.is_main_process:
+        if not self.among.is_first:
             return
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
@@ -230,11 +251,17 @@ class _Run:
                 k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
             }
 
-    def finish(self, accelerator: Accelerator) -> None:
+    def finish(self) -> None:
         """Put the running average into the module; keep a checkpoint until the caller saved it."""
-        self.save(self.config.steps, accelerator)
+        self.save(self.config.steps)
         if self.config.averaging:
             self.module.load_state_dict({**self.module.state_dict(), **self.average})
+        self.among.wait()  # the checkpoint is there before anyone discards it
+
+
+def _accelerator() -> Accelerator:
+    processes()  # joins them first, with patience for the slowest
+    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
 def _floats(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

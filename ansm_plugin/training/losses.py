@@ -1,4 +1,4 @@
-"""Loss functions of both stages: pure, in fp32 or better, with a graph for every input.
+"""Loss functions of the training stages: pure, in fp32 or better, with a graph for every input.
 
 Shape suffixes: B batch, C channels, N pixels of one channel, H height, W width.
 """
@@ -21,7 +21,7 @@ def channelwise_kl(
     alpha: float = 1e-8,
     reverse: bool = False,
 ) -> Tensor:
-    """Return the mean channel-wise KL divergence D(processed || original) over tapped stages.
+    """Return the mean channel-wise KL divergence D(processed || original) over taps.
 
     Each channel becomes a distribution over its N pixels by softmax. The processed distribution
     comes first and the 1/N of the paper is kept (FFA, arXiv 2506.12871; method.md facts 5 to 7):
@@ -30,21 +30,21 @@ def channelwise_kl(
 
     Shape: two equally long sequences of `(B, C, N)` -> scalar. No gradient flows to `original`.
     """
-    return _mean_over_stages(
+    return _mean_over_taps(
         processed, original, lambda p, o: _kl(o, p, alpha) if reverse else _kl(p, o, alpha)
     )
 
 
 def l2cos(processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
-    """Return the mean over stages of squared L2 distance plus one minus cosine similarity.
+    """Return the mean over taps of squared L2 distance plus one minus cosine similarity.
 
     Unlike `channelwise_kl` it sees the mean of a channel, which a softmax over pixels cannot
     (ForensicsSAM, arXiv 2508.07402). The squared distance is divided by the energy of the
-    original so that stages of different scale count alike (our choice).
+    original so that encoder stages of different scale count alike (our choice).
 
     Shape: two equally long sequences of `(B, C, N)` -> scalar. No gradient flows to `original`.
     """
-    return _mean_over_stages(processed, original, _l2_plus_cosine)
+    return _mean_over_taps(processed, original, _l2_plus_cosine)
 
 
 def mask_loss(logits: Tensor, masks: Tensor, *, bce_weight: float = 0.3) -> Tensor:
@@ -89,7 +89,7 @@ def _at_least_fp32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _mean_over_stages(
+def _mean_over_taps(
     processed: Sequence[Tensor],
     original: Sequence[Tensor],
     distance: Callable[[Tensor, Tensor], Tensor],

@@ -1,12 +1,12 @@
 """Files of weights: safetensors with their provenance."""
 
 from ansm_plugin.weights.ansm_file import (
+    AnsmFile,
     Provenance,
     identify,
     load_ansm,
-    read_ansm_metadata,
+    read_provenance,
     save_ansm,
-    warn_if_foreign,
 )
 from ansm_plugin.weights.tensors import (
     load_localizer_weights,
@@ -19,17 +19,17 @@ from ansm_plugin.weights.tensors import (
 )
 
 __all__ = [
+    "AnsmFile",
     "Provenance",
     "identify",
     "load_ansm",
     "load_localizer_weights",
     "load_strictly",
-    "read_ansm_metadata",
     "read_metadata",
+    "read_provenance",
     "read_tensors",
     "save_ansm",
     "sha256_of",
     "tensor_names",
-    "warn_if_foreign",
     "write_tensors",
 ]

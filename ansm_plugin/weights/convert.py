@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.system.text import one_line
+from ansm_plugin.weights.names import common_prefix
 from ansm_plugin.weights.tensors import write_tensors
 
 # Where trainers put the state of the model inside their checkpoint, most common first.
@@ -40,7 +41,6 @@ _DAMAGED = (
 )  # fmt: skip
 # Tensors may share or repeat their memory, and a zip may be compressed; more than this is a bomb.
 _LARGEST_SHARE, _LARGEST_SLACK = 16, 2**26
-_PREFIXES = ("module.", "model.", "_orig_mod.")  # DataParallel, Lightning, torch.compile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +154,6 @@ def find_state(
             f"and under {', '.join(_PLACES)}."
         )
     return place, {str(k): v for k, v in current.items()}, tuple(beside)
-
-
-def common_prefix(names: Mapping[str, Any]) -> str:
-    """Return the wrappers' prefix that all names carry, e.g. "module.model."; "" if none does."""
-    prefix = ""
-    while True:
-        rest = [name.removeprefix(prefix) for name in names]
-        found = next((p for p in _PREFIXES if all(name.startswith(p) for name in rest)), "")
-        if not found:
-            return prefix
-        prefix += found
 
 
 def _inner_place(value: Any, depth: int) -> str | None:

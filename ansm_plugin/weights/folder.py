@@ -1,7 +1,7 @@
-"""A defended localizer as a folder that the Hugging Face hub can hold; nothing is ever uploaded.
+"""A folder that the Hugging Face hub can hold; nothing is ever uploaded.
 
-`ansm.safetensors` is a file of `save_ansm`; `config.json` says how to talk to the localizer and
-which one it was. The localizer's own weights stay where they are.
+`ansm.safetensors` is a file of an ANSM; `config.json` says how to talk to the localizer and which
+one it was. The localizer's own weights stay where they are.
 """
 
 from __future__ import annotations
@@ -9,52 +9,41 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from torch import nn
-
-from ansm_plugin.ansm import ANSM
-from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.system.files import write_json
-from ansm_plugin.weights.ansm_file import Provenance, identify, save_ansm, save_score
+from ansm_plugin.weights.ansm_file import AnsmFile
 
-L = TypeVar("L", bound=nn.Module)
 WEIGHTS = "ansm.safetensors"
 CONFIG = "config.json"
 LIBRARY = "ansm_plugin"
 CONFIG_VERSION = 1
 
 
-def save_pretrained(
-    defended: DefendedLocalizer[Any], folder: str | Path, provenance: Provenance | None = None
-) -> Path:
-    """Write the ANSM and the spec of a defended localizer into a folder.
+def write_folder(folder: str | Path, file: AnsmFile, spec: LocalizerSpec) -> Path:
+    """Write an ANSM and how to talk to its localizer into a folder.
+
+    Args:
+        folder: made where there is none.
+        file: what becomes `ansm.safetensors`.
+        spec: of the localizer.
 
     Raises:
-        WeightsError: the folder holds something else's config or cannot be written, or the ANSM is
-            a module of the user's own.
+        WeightsError: the folder holds something else's config, or cannot be written.
     """
     target = Path(folder)
-    if not isinstance(defended.ansm, ANSM):
-        raise WeightsError(
-            f"only an ANSM is saved; this localizer is defended by a module of your own, "
-            f"{type(defended.ansm).__name__}: save its state_dict yourself."
-        )
     if (target / CONFIG).exists():
         _read_config(target)  # never overwrite the config of a model of another library
-    origin = provenance or _origin(defended)
     config = {
         "library_name": LIBRARY,
         "config_version": CONFIG_VERSION,
-        "architecture": defended.ansm.architecture.as_dict(),
-        "spec": asdict(defended.spec),
-        "localizer": dict(origin.localizer),
+        "architecture": file.ansm.architecture.as_dict(),
+        "spec": asdict(spec),
+        "localizer": dict(file.provenance.localizer),
     }
-    save_ansm(defended.ansm, target / WEIGHTS, origin)
-    if defended.score is not None:
-        save_score(defended.score, target / WEIGHTS, target / WEIGHTS)
+    file.write(target / WEIGHTS)
     try:
         write_json(target / CONFIG, config)
     except ConfigError as error:
@@ -62,27 +51,14 @@ def save_pretrained(
     return target
 
 
-def load_pretrained(folder: str | Path, localizer: L) -> DefendedLocalizer[L]:
-    """Defend a localizer by what `save_pretrained` wrote; warn where it is another localizer.
-
-    The recorded spec is used, so normalisation and taps are those of the training.
+def read_folder(folder: str | Path) -> tuple[LocalizerSpec, Path]:
+    """Return how to talk to the localizer, and the path of the ANSM's file, which is not read.
 
     Raises:
-        WeightsError: the folder is not one of `save_pretrained`, or its files are damaged.
-        LocalizerError: the localizer cannot be wrapped.
+        WeightsError: the folder is not one of `write_folder`, or its config is damaged.
     """
     source = Path(folder)
-    spec = _read_spec(_read_config(source), source)
-    return wrap_with_ansm(localizer, str(source / WEIGHTS), spec=spec)
-
-
-def _origin(defended: DefendedLocalizer[Any]) -> Provenance:
-    spec = defended.spec
-    return Provenance(
-        stage="untrained" if defended.ansm.is_identity else "unrecorded",
-        localizer=identify(defended.localizer, spec),
-        normalisation={"mean": spec.mean, "std": spec.std, "source": spec.normalisation},
-    )
+    return _read_spec(_read_config(source), source), source / WEIGHTS
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from torch import Tensor, nn
 
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.system.files import written_aside
+from ansm_plugin.weights.names import missing_counters
 
+# What safetensors raises for damaged files, and for dtypes that torch does not have.
+_UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError)
+STRIPPED = "prefix"  # in the metadata of a converted localizer: what its names began with
 _PICKLE_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar"}
 
 
@@ -37,6 +42,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
 
 
 def require_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Raise WeightsError unless names and shapes of `state` are those of the module's own state."""
     own = module.state_dict()
     missing = sorted(own.keys() - state.keys())
     foreign = sorted(state.keys() - own.keys())
@@ -50,9 +56,27 @@ def require_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
 
 
 def load_localizer_weights(localizer: nn.Module, path: str | Path) -> None:
-    """Load a safetensors file into a localizer, strictly; fp16 is widened to the model's dtype."""
-    read_metadata(path)
-    load_strictly(localizer, read_tensors(path), str(path))
+    """Load a safetensors file into a localizer, strictly; fp16 is widened to the model's dtype.
+
+    BatchNorms without their counter get one of 0, with a warning. What `ansm convert` stripped from
+    the start of the names is put back where the localizer's names have it.
+
+    Raises:
+        WeightsError: the file cannot be read or does not fit.
+    """
+    metadata, state = read_file(path)
+    own = localizer.state_dict()
+    prefix = metadata.get(STRIPPED, "")
+    if prefix and not own.keys() & state.keys():
+        state = {prefix + name: value for name, value in state.items()}
+    if counters := missing_counters(own, state):
+        state.update({name: torch.zeros_like(own[name]) for name in counters})
+        warnings.warn(
+            f"{path} holds no num_batches_tracked of {len(counters)} BatchNorms, as torch wrote "
+            "before 0.4.1; they start from 0, which changes no mask.",
+            stacklevel=2,
+        )
+    load_strictly(localizer, state, str(path))
 
 
 def sha256_of(path: str | Path) -> str:
@@ -91,15 +115,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         with safe_open(str(file), framework="pt") as handle:
             return dict(handle.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        if file.suffix in _PICKLE_SUFFIXES or _looks_pickled(file):
-            raise WeightsError(
-                f"{file} is a pickle, which can run code when read; only safetensors are loaded. "
-                f"Convert it once: ansm convert {file} {file.with_suffix('.safetensors')}"
-            ) from error
-        raise WeightsError(
-            f"{file} cannot be read as safetensors ({error}); it is truncated or another kind of "
-            "file. Copy it again or train it again."
-        ) from error
+        raise WeightsError(_unreadable(file, error, _first_bytes(file))) from error
 
 
 def tensor_names(path: str | Path) -> set[str]:
@@ -123,20 +139,56 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         return dict(load(Path(path).read_bytes()))
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise WeightsError(
             f"{path} cannot be read as safetensors ({error}); it is truncated or another kind of "
             "file. Copy it again or train it again."
         ) from error
 
 
-def _looks_pickled(path: Path) -> bool:
+def read_file(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the metadata and the tensors of a safetensors file, opened once and read as a whole.
+
+    Raises:
+        WeightsError: missing, a pickle, truncated or another kind of file.
+    """
+    file, content = Path(path), b""
+    try:
+        if not file.is_file():
+            raise WeightsError(f"there is no weights file {file}; check the path.")
+        content = file.read_bytes()
+        tensors = dict(load(content))
+    except _UNREADABLE as error:
+        raise WeightsError(_unreadable(file, error, content[:4])) from error
+    return _metadata_of(content), tensors
+
+
+def _metadata_of(content: bytes) -> dict[str, str]:
+    """Return the metadata in the bytes of a file that safetensors has read without complaint."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8:start].decode()).get("__metadata__") or {})
+
+
+def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            head = stream.read(4)
-    except OSError:
-        return False
-    return head[:1] == b"\x80" or head == b"PK\x03\x04"  # pickle protocol 2 up, or torch's zip
+            return stream.read(4)
+    except (OSError, ValueError):
+        return b""
+
+
+def _unreadable(path: Path, error: Exception, head: bytes) -> str:
+    """Say what a file is that safetensors cannot read; `head` are its first four bytes."""
+    is_zip = head == b"PK\x03\x04"  # of torch; the other mark is that of pickle protocol 2 and up
+    if path.suffix in _PICKLE_SUFFIXES or is_zip or head[:1] == b"\x80":
+        return (
+            f"{path} is a pickle, which can run code when read; only safetensors are loaded. "
+            f"Convert it once: ansm convert {path} {path.with_suffix('.safetensors')}"
+        )
+    return (
+        f"{path} cannot be read as safetensors ({error}); it is truncated or another kind of "
+        "file. Copy it again or train it again."
+    )
 
 
 def _unwritable(path: Path, error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, run_attack
+from ansm_plugin.attacks import AttackSpec, Expectation, Forward, attack_spec, run_attack
 from ansm_plugin.attacks.adaptive import adaptive_forwards, straight_through
 from ansm_plugin.attacks.features import FEATURE_ATTACK, feature_forward
 from ansm_plugin.data.augment import channel
@@ -109,7 +110,7 @@ def test_apgd_expects_a_channel_on_the_way(victim: Victim) -> None:
     def run() -> Tensor:
         return run_attack(
             victim.forward, victim.images, victim.masks, EPS, attack_spec("apgd", steps=2),
-            generator=torch.Generator().manual_seed(3), transform=channel, draws=2,
+            generator=torch.Generator().manual_seed(3), expectation=Expectation(channel, 2),
         )  # fmt: skip
 
     assert torch.equal(run(), run())
@@ -142,4 +143,4 @@ def test_features_leave_no_hook_and_need_a_tap(victim: Victim) -> None:
     with pytest.raises(LocalizerError, match="names none"):
         feature_forward(victim.model, type(victim.spec)(), victim.images)
     with pytest.raises(LocalizerError, match="not a module"):
-        feature_forward(victim.model, victim.spec, victim.images, names=("nowhere",))
+        feature_forward(victim.model, replace(victim.spec, taps=("nowhere",)), victim.images)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from ansm_plugin.attacks.engines import (
     ENGINE_ATTACKS,
     BinaryAsTwoClass,
     DenseLoss,
+    EngineAttack,
     engine_attack,
 )
 from ansm_plugin.errors import ConfigError
@@ -24,11 +26,11 @@ EPS = 8 / 255
 Victim = Any  # the fixture of conftest.py
 
 
-def attack(victim: Victim, name: str, **options: Any) -> Tensor:
+def attack(victim: Victim, name: str, *, seed: int = 0, **options: Any) -> Tensor:
     """Run a library attack of three steps."""
     pytest.importorskip("torchattack")
     data = (victim.model, victim.spec, victim.images, victim.masks, EPS)
-    return engine_attack(name, *data, **{"steps": 3, **options})
+    return engine_attack(*data, EngineAttack(name, **{"steps": 3, **options}), seed=seed)
 
 
 def test_cross_entropy_over_two_classes_is_that_of_the_mask() -> None:
@@ -76,11 +78,15 @@ def test_parameters_get_no_gradient_and_modes_come_back(victim: Victim) -> None:
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
 
 
-def test_the_seed_decides_and_the_global_generator_stays(victim: Victim) -> None:
+@pytest.mark.parametrize("name", ["PGD", "MuMoDIG"])
+def test_the_seed_decides_and_the_global_generators_stay(victim: Victim, name: str) -> None:
+    """Trap: MuMoDIG draws from numpy's global generator."""
     before = torch.get_rng_state()
-    assert torch.equal(attack(victim, "PGD", seed=1), attack(victim, "PGD", seed=1))
-    assert not torch.equal(attack(victim, "PGD", seed=1), attack(victim, "PGD", seed=2))
+    numpy_before = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert torch.equal(attack(victim, name, seed=1), attack(victim, name, seed=1))
+    assert not torch.equal(attack(victim, name, seed=1), attack(victim, name, seed=2))
     assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
 
 def test_the_step_size_is_ours_and_not_eps_by_steps(victim: Victim) -> None:
@@ -105,7 +111,7 @@ def test_an_attack_without_effect_is_told(victim: Victim) -> None:
 
     data = (Constant(), victim.spec, victim.images, victim.masks, EPS)
     with pytest.warns(UserWarning, match="had no effect"):
-        engine_attack("PGD", *data, steps=1)
+        engine_attack(*data, EngineAttack("PGD", steps=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         attack(victim, "PGD")
@@ -117,11 +123,13 @@ def test_a_missing_library_is_named_with_its_remedy(
     monkeypatch.setitem(sys.modules, "torchattack", None)
     data = (victim.model, victim.spec, victim.images, victim.masks, EPS)
     with pytest.raises(ConfigError, match=r"pip install 'ansm_plugin\[attacks\]'"):
-        engine_attack("PGD", *data)
+        engine_attack(*data, EngineAttack("PGD"))
 
 
-def test_unknown_names_offer_the_nearest(victim: Victim) -> None:
+def test_wrong_names_and_steps_are_refused_without_the_library() -> None:
     with pytest.raises(ConfigError, match="Nearest: PGD"):
-        attack(victim, "PDG")
+        EngineAttack("PDG")
     with pytest.raises(ConfigError, match="unknown objective"):
-        attack(victim, "PGD", objective="bse")
+        EngineAttack("PGD", objective="bse")
+    with pytest.raises(ConfigError, match="steps is 0"):
+        EngineAttack("PGD", steps=0)

@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import ATTACKS, AttackSpec, attack_spec, linf_attack, objective, run_attack
+from ansm_plugin.attacks import (
+    ATTACKS,
+    AttackSpec,
+    Expectation,
+    attack_spec,
+    objective,
+    run_attack,
+)
 from ansm_plugin.attacks.objectives import value
 from ansm_plugin.errors import ConfigError, LocalizerError
 
@@ -30,19 +37,6 @@ def test_the_attacks_are_named() -> None:
     others = "segpgd balanced mce js dice nifgsm vmifgsm difgsm pgd-l2 region patch"
     adaptive = "apgd apgd-cospgd apgd-margin apgd-js apgd-dice apgd-hide apgd-l2"
     assert set(ATTACKS) == {*FIRST_SIX, *others.split(), *adaptive.split()}
-
-
-@pytest.mark.parametrize("name", FIRST_SIX)
-def test_one_entry_runs_the_plain_loop_too(victim: Victim, name: str) -> None:
-    data = (victim.forward, victim.images, victim.masks, EPS, attack_spec(name, steps=5))
-    plain = linf_attack(*data, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(plain, attack(victim, name))
-
-
-@pytest.mark.parametrize("name", ["apgd", "pgd-l2", "region"])
-def test_the_plain_loop_refuses_what_it_does_not_do(victim: Victim, name: str) -> None:
-    with pytest.raises(ConfigError, match="run_attack"):
-        linf_attack(victim.forward, victim.images, victim.masks, EPS, ATTACKS[name])
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -134,7 +128,7 @@ def test_fgsm_by_hand() -> None:
     weights = torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1)
     images = torch.full((1, 3, 1, 2), 100 / 255)
     masks = torch.tensor([[[[1.0, 0.0]]]])
-    attacked = linf_attack(
+    attacked = run_attack(
         lambda x: (weights * x).sum(1, keepdim=True), images, masks, EPS, ATTACKS["fgsm"]
     )
     # Away from the mask: down along the weights where it is 1, up where it is 0.
@@ -145,7 +139,7 @@ def test_fgsm_by_hand() -> None:
 def test_the_ends_of_the_range_hold() -> None:
     images = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
     masks = torch.tensor([[[[1.0, 0.0]]]])
-    attacked = linf_attack(lambda x: x.sum(1, keepdim=True), images, masks, EPS, ATTACKS["fgsm"])
+    attacked = run_attack(lambda x: x.sum(1, keepdim=True), images, masks, EPS, ATTACKS["fgsm"])
     assert torch.equal(attacked, images)
 
 
@@ -158,8 +152,8 @@ def test_momentum_remembers_earlier_gradients() -> None:
 
     images, masks = torch.full((1, 3, 1, 1), 100 / 255), torch.ones(1, 1, 1, 1)
     steep = AttackSpec(steps=4, step_share=0.25)
-    without = linf_attack(hill, images, masks, 0.1, steep)
-    with_momentum = linf_attack(hill, images, masks, 0.1, replace(steep, momentum=1.0))
+    without = run_attack(hill, images, masks, 0.1, steep)
+    with_momentum = run_attack(hill, images, masks, 0.1, replace(steep, momentum=1.0))
     assert with_momentum.max() > without.max()
 
 
@@ -171,14 +165,16 @@ def test_expectation_over_transforms_is_seeded_and_costs_draws(victim: Victim) -
         return images + 0.01 * torch.randn(images.shape, generator=generator)
 
     def run() -> Tensor:
-        return linf_attack(
+        return run_attack(
             victim.forward, victim.images, victim.masks, EPS, attack_spec("pgd", steps=2),
-            generator=torch.Generator().manual_seed(3), transform=shift, draws=3,
+            generator=torch.Generator().manual_seed(3), expectation=Expectation(shift, 3),
         )  # fmt: skip
 
     first = run()
     assert len(calls) == 6
     assert torch.equal(run(), first)
+    with pytest.raises(ConfigError, match="draws is 0"):
+        Expectation(shift, 0)
 
 
 def test_a_localizer_without_gradient_is_refused(victim: Victim) -> None:
@@ -187,7 +183,7 @@ def test_a_localizer_without_gradient_is_refused(victim: Victim) -> None:
             return victim.forward(images)
 
     with pytest.raises(LocalizerError, match="no gradient reaches the image"):
-        linf_attack(deaf, victim.images, victim.masks, EPS, ATTACKS["pgd"])
+        run_attack(deaf, victim.images, victim.masks, EPS, ATTACKS["pgd"])
 
 
 def test_names_and_steps_are_checked() -> None:

@@ -1,4 +1,4 @@
-"""Variants of the loop, starts, restarts, regions and the worst case."""
+"""Variants of the loop, starts, restarts and regions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import ATTACKS, AttackSpec, attack_spec, run_attack, worst_case
+from ansm_plugin.attacks import ATTACKS, AttackSpec, attack_spec, draw_region, run_attack
 from ansm_plugin.attacks.slope import Slope, moved_view
 from ansm_plugin.errors import ConfigError, ImageError
 
@@ -71,8 +71,8 @@ def test_a_moved_view_is_scored_against_its_own_mask() -> None:
         generator=torch.Generator().manual_seed(4),
     )
     for _ in range(5):
-        _, scores = slope.gradient_and_scores(masks.expand(-1, 3, -1, -1), 0.0)
-        assert (scores.success < -0.97).all()
+        _, worth = slope.gradient_and_worth(masks.expand(-1, 3, -1, -1), 0.0)
+        assert (worth.success < -0.97).all()
 
 
 def test_a_restart_is_kept_where_it_is_more_successful(victim: Victim) -> None:
@@ -92,45 +92,21 @@ def test_an_attack_goes_on_from_its_start(victim: Victim) -> None:
     assert (far - victim.images).abs().max() <= EPS + 1e-6
 
 
-def test_noise_stays_in_the_given_region(victim: Victim) -> None:
-    region = torch.zeros_like(victim.masks)
-    region[..., :7, 5:] = 1
-    for name in ("pgd", "apgd", "pgd-l2"):
-        noise = attack(victim, attack_spec(name, steps=3), region=region) - victim.images
-        assert (noise * (1 - region)).abs().max() == 0
-        assert noise.abs().max() > 0
+@pytest.mark.parametrize("name", ["pgd", "apgd", "pgd-l2"])
+def test_noise_stays_in_the_patch_that_is_drawn(victim: Victim, name: str) -> None:
+    spec = replace(attack_spec(name, steps=3), region="patch")
+    # The region is the first thing that an attack draws.
+    patch = draw_region("patch", victim.masks, torch.Generator().manual_seed(0))
+    assert patch is not None
+    noise = attack(victim, spec) - victim.images
+    assert (noise * (1 - patch)).abs().max() == 0
+    assert noise.abs().max() > 0
 
 
 def test_noise_of_the_region_attack_stays_in_the_forged_region(victim: Victim) -> None:
     noise = attack(victim, attack_spec("region", steps=3)) - victim.images
     assert (noise * (1 - victim.masks)).abs().max() == 0  # 24 pixels: no margin
     assert noise.abs().max() > 0
-
-
-def test_worst_case_is_the_minimum_per_image(victim: Victim) -> None:
-    specs = [attack_spec(name, steps=4) for name in ("pgd", "margin", "hide", "cospgd")]
-    generator = torch.Generator().manual_seed(0)
-    found = worst_case(victim.forward, victim.images, victim.masks, EPS, specs, generator=generator)
-    generator = torch.Generator().manual_seed(0)
-    each = [
-        run_attack(victim.forward, victim.images, victim.masks, EPS, s, generator=generator)
-        for s in specs
-    ]
-    scores = torch.stack([victim.f1_of(images) for images in each])
-    torch.testing.assert_close(victim.f1_of(found.attacked), scores.amin(0))
-    for index, image in enumerate(found.attacked):
-        assert torch.equal(image, each[int(found.which[index])][index])
-
-
-def test_worst_case_takes_a_score_and_needs_an_attack(victim: Victim) -> None:
-    def brightness(logits: Tensor, masks: Tensor) -> Tensor:
-        return logits.mean((1, 2, 3))
-
-    specs = [attack_spec("hide", steps=4), attack_spec("pgd", steps=4)]
-    data = (victim.forward, victim.images, victim.masks, EPS)
-    assert worst_case(*data, specs, brightness).which.tolist() == [0] * 6
-    with pytest.raises(ConfigError, match="at least one"):
-        worst_case(*data, [])
 
 
 def test_bad_starts_and_specs_are_refused(victim: Victim) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.attacks import attack_spec, linf_attack
+from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.baselines import Examples
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.localizer.call import mask_forward
@@ -61,7 +61,7 @@ def _defended() -> DefendedLocalizer[BrightnessLocalizer]:
 @pytest.fixture(name="examples")
 def _examples(defended: DefendedLocalizer[BrightnessLocalizer]) -> Examples:
     images, masks = forged()
-    attacked = linf_attack(
+    attacked = run_attack(
         mask_forward(defended.localizer, SPEC),
         images,
         masks,

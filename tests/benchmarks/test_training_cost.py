@@ -29,10 +29,10 @@ from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architectur
 from ansm_plugin.cli import _keep_freed_memory
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.recipes import ffa, mgr
-from ansm_plugin.recipes.stage import Pairs, Stage, Workplace
+from ansm_plugin.recipes.stage import Pairs, Setup, Stage
 from ansm_plugin.training.cache import AttackMixture, attack_batch
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, Step, StepOutput, fit, training_device
+from ansm_plugin.training.loop import Step, StepOutput, Turn, fit, training_device
 
 Recipe = Literal["ffa", "mgr"]
 Parts = dict[str, Callable[[], object]]
@@ -94,7 +94,7 @@ class Cost:
         return (self.attack + self.step) / self.step
 
 
-def workplace(bed: Bed) -> Workplace:
+def made(bed: Bed) -> Setup:
     """Return a defended localizer of random weights with random crops of the size of the bed."""
     generator = torch.Generator().manual_seed(0)
     shape = (4 * bed.batch, 3, bed.size, bed.size)
@@ -106,7 +106,7 @@ def workplace(bed: Bed) -> Workplace:
     device = training_device()
     defended.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pairs = (t.to(device) for t in (originals, masks, moved.clamp(0, 255).to(torch.uint8)))
-    return Workplace(defended, Pairs(*pairs), Stage(localizer=bed.localizer))
+    return Setup(defended, Pairs(*pairs), Stage(localizer=bed.localizer))
 
 
 def now() -> float:
@@ -117,15 +117,15 @@ def now() -> float:
     return time.process_time()
 
 
-def parts_of(recipe: Recipe, place: Workplace, bed: Bed) -> Parts:
+def parts_of(recipe: Recipe, setup: Setup, bed: Bed) -> Parts:
     """Return what a step cannot avoid, piece by piece, and the attack that a cache saves.
 
     Passes and "attack" are those of the localizer as it is; recipes attack a folded copy.
     """
     config = FitConfig(precision=bed.precision)
-    forward, own = place.forward(config.precision), place.quick_forward(config.precision)
+    forward, own = setup.forward(config.precision), setup.quick_forward(config.precision)
     generator = torch.Generator().manual_seed(0)
-    originals, masks, attacked = place.pairs.draw(bed.batch, generator, Shard(0, 1))
+    originals, masks, attacked = setup.pairs.draw(bed.batch, generator)
     half = bed.batch if recipe == "ffa" else bed.batch // 2  # MgR attacks half of its images
     mixture = AttackMixture(precision=bed.precision)
 
@@ -136,13 +136,13 @@ def parts_of(recipe: Recipe, place: Workplace, bed: Bed) -> Parts:
         backward(forward, attacked)
 
     def module() -> None:
-        raw = place.ansm.raw(attacked)
-        torch.autograd.grad(raw.mean(), list(place.ansm.parameters()))
+        raw = setup.ansm.raw(attacked)
+        torch.autograd.grad(raw.mean(), list(setup.ansm.parameters()))
 
     return {
         "localizer": localizer,
         "module": module,
-        "waiting": lambda: place.pairs.draw(half, generator, Shard(0, 1)),
+        "waiting": lambda: setup.pairs.draw(half, generator),
         "attack": lambda: attack_batch(
             forward, originals[:half], masks[:half], mixture, torch.Generator().manual_seed(1)
         ),
@@ -160,18 +160,18 @@ def backward(forward: Callable[[Tensor], Tensor], pixels: Tensor) -> None:
 
 def measure(recipe: Recipe, bed: Bed, rounds: int) -> Cost:
     """Train `rounds` steps; before each of them run its parts alone."""
-    place = workplace(bed)
+    setup = made(bed)
     config = FitConfig(steps=rounds + 1, batch_size=bed.batch, precision=bed.precision, warmup=0)
     step: Step = (
-        ffa.make_step(place, ffa.Ffa(fit=config))
+        ffa.make_step(setup, ffa.Ffa(fit=config))
         if recipe == "ffa"
-        else mgr.make_step(place, mgr.Mgr(fit=config))
+        else mgr.make_step(setup, mgr.Mgr(fit=config))
     )
-    parts = parts_of(recipe, place, bed)
+    parts = parts_of(recipe, setup, bed)
     taken: dict[str, list[float]] = defaultdict(list)
     began = 0.0
 
-    def timed(generator: torch.Generator, shard: Shard) -> StepOutput:
+    def timed(turn: Turn) -> StepOutput:
         nonlocal began
         for name, part in parts.items():
             start = now()
@@ -179,12 +179,12 @@ def measure(recipe: Recipe, bed: Bed, rounds: int) -> Cost:
             taken[name].append(now() - start)
             torch.clear_autocast_cache()  # a step must cast its own weights
         began = now()
-        return step(generator, shard)
+        return step(turn)
 
     with tempfile.TemporaryDirectory() as folder:
         fit(
             recipe,
-            place.ansm,
+            setup.ansm,
             timed,
             config,
             folder=Path(folder),

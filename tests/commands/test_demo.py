@@ -1,18 +1,14 @@
-"""The demo and `ansm evaluate`: numbers, pictures and where they go."""
+"""`ansm demo`: numbers, pictures and where they go."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
-from ansm_plugin.ansm import ANSM
-from ansm_plugin.backbones import reference
 from ansm_plugin.cli import main
 from ansm_plugin.commands.demo import demonstrate
 from ansm_plugin.data.crops import load_crops
@@ -20,11 +16,8 @@ from ansm_plugin.data.pairs import Pair
 from ansm_plugin.data.samples import Sample, WholeImages, crop_samples
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig
-from ansm_plugin.evaluation import material as demo
 from ansm_plugin.evaluation.material import demo_data
 from ansm_plugin.report.panels import panels
-from ansm_plugin.weights.ansm_file import save_ansm
-from ansm_plugin.weights.tensors import write_tensors
 
 QUICK = EvaluationConfig(attacks=("pgd",), eps_255=(8,), steps=1, white_box_steps=1)
 SCHEMA = {
@@ -33,41 +26,9 @@ SCHEMA = {
 
 
 @pytest.fixture
-def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand random weights in for those of the package."""
-    torch.manual_seed(0)
-    folder = tmp_path / "assets"
-    name = reference.DEFAULT_LOCALIZER
-    localizer = reference.build_architecture(name)
-    write_tensors(localizer.state_dict(), folder / f"{name}.safetensors", {"format": "localizer"})
-    ansm = ANSM("small")
-    nn.init.normal_(ansm.trunk.head.weight, std=0.1)
-    save_ansm(ansm, folder / f"{name}-ansm.safetensors")
-    monkeypatch.setattr(reference, "asset", lambda file: folder / file)
-    return folder
-
-
-@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands attack once instead of 200 times."""
-    monkeypatch.setattr(demo, "EvaluationConfig", lambda: QUICK)
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> list[Pair]:
-    """Write three images of two sizes, with their masks."""
-    rng = np.random.default_rng(0)
-    made = []
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-    for name, size in (("a", (40, 48)), ("b", (64, 48)), ("c", (40, 48))):
-        image, mask = tmp_path / "images" / f"{name}.png", tmp_path / "masks" / f"{name}.png"
-        Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(image)
-        truth = np.zeros(size, np.uint8)
-        truth[4:20, 4:20] = 255
-        Image.fromarray(truth).save(mask)
-        made.append(Pair(image, mask))
-    return made
+    monkeypatch.setattr("ansm_plugin.evaluation.config.EvaluationConfig", lambda: QUICK)
 
 
 # --- the demo -----------------------------------------------------------------------------------
@@ -105,7 +66,7 @@ def test_the_command_prints_the_table_and_where_the_files_are(
 def test_an_unwritable_output_is_said_before_anything_is_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "evaluate", None)
+    monkeypatch.setattr("ansm_plugin.evaluation.run.evaluate", None)
     (tmp_path / "out").write_text("in the way")
     assert main(["demo", "--output", str(tmp_path / "out")]) == 2
     assert "cannot write" in capsys.readouterr().err
@@ -153,77 +114,6 @@ def test_a_panel_shows_what_the_parts_return() -> None:
     torch.testing.assert_close(
         panel.defended, defended(inputs)[0].detach().sigmoid(), atol=1e-4, rtol=1e-3
     )
-
-
-# --- ansm evaluate ------------------------------------------------------------------------------
-
-ONE_ATTACK = ("--attacks", "pgd", "--eps", "8", "--steps", "1")
-
-
-@pytest.mark.usefixtures("packaged")
-def test_evaluate_reads_pairs_and_writes_everything(
-    pairs: list[Pair], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folders = ["--images", str(pairs[0].image.parent), "--masks", str(pairs[0].mask.parent)]
-    results = ["--json", str(tmp_path / "new" / "r.json"), "--output", str(tmp_path / "out")]
-    untuned = ("--baselines", "none")  # of three pairs none can be spared for tuning
-    assert main(["evaluate", *folders, *results, *ONE_ATTACK, *untuned]) == 0
-    written = json.loads((tmp_path / "new" / "r.json").read_text())
-    assert written.keys() == SCHEMA | {"cost"}
-    assert written["images"] == 3
-    assert [row["eps_255"] for row in written["rows"] if row["threat"] == "T1"] == [8, 8]
-    assert len(list((tmp_path / "out" / "panels").iterdir())) == 3
-    assert "and 4 pictures" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("packaged")
-def test_evaluate_counts_and_matches_names(pairs: list[Pair], tmp_path: Path) -> None:
-    folders = ["--images", str(pairs[0].image.parent), "--masks", str(pairs[0].mask.parent)]
-    results = tmp_path / "r.json"
-    for options, number in ((("--count", "2"), 2), (("--pattern", "b*"), 1)):
-        arguments = [*folders, *options, "--json", str(results), *ONE_ATTACK, "--baselines", "none"]
-        assert main(["evaluate", *arguments]) == 0
-        assert json.loads(results.read_text())["images"] == number
-
-
-@pytest.mark.usefixtures("packaged")
-def test_evaluate_without_images_is_on_the_embedded_photographs(tmp_path: Path) -> None:
-    results = tmp_path / "r.json"
-    assert main(["evaluate", "--count", "5", "--json", str(results), *ONE_ATTACK]) == 0
-    assert json.loads(results.read_text())["images"] == 5
-
-
-@pytest.mark.usefixtures("packaged")
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--attacks", "pdg"), "Nearest: pgd"),
-        (("--eps", "two"), "2,4,8"),
-        (("--eps", "0"), "above 0"),
-        (("--steps", "0"), "not 1 or more"),
-        (("--masks", "masks"), "without images"),
-        (("--images", "nowhere"), "no folder nowhere"),
-        (("--localizer", "forensic-unte"), "Nearest: forensic-unet"),
-        (("--ansm", "none.safetensors"), "no weights file"),
-    ],
-)
-def test_mistakes_in_evaluate_get_one_message(
-    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", *options]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
-
-
-def test_another_localizer_is_evaluated_with_an_untrained_ansm(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name = "smp:Unet?encoder_name=tu-regnetx_002&encoder_depth=3&decoder_channels=16,16,16"
-    assert main(["evaluate", "--localizer", name, "--count", "2", *ONE_ATTACK]) == 0
-    said = capsys.readouterr().err
-    assert "has random weights" in said
-    assert "untrained" in said
 
 
 def test_a_config_of_no_images_is_refused() -> None:

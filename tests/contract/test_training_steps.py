@@ -15,9 +15,12 @@ from ansm_plugin import load_pretrained, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes import ffa, mgr
-from ansm_plugin.recipes.stage import Pairs, Stage, Workplace
+from ansm_plugin.recipes.ffa import Ffa
+from ansm_plugin.recipes.mgr import Mgr
+from ansm_plugin.recipes.run import AnsmRun, Start
+from ansm_plugin.recipes.stage import Pairs, Setup
+from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.weights.tensors import sha256_of
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 FIT = FitConfig(steps=1, batch_size=2, warmup=0, averaging=0, learning_rate=1e-2)
@@ -49,18 +52,22 @@ def test_training_moves_the_ansm_and_nothing_else(
     before = fingerprint(localizer)
     defended = wrap_with_ansm(localizer, ansm=ANSM(THIN))
     nn.init.normal_(defended.ansm.trunk.head.weight, std=0.1)  # type: ignore[union-attr, arg-type]
-    place = Workplace(defended, small(pairs, sample.name), Stage(localizer=sample.name))
+    recipe = TwoStageRecipe(localizer=sample.name, ffa=Ffa(fit=FIT), mgr=Mgr(fit=FIT))
+    trainings = {"ffa": {"recipe": {}}, "mgr": {"recipe": {}}}
+    run = AnsmRun("two_stage", recipe, tmp_path, Start(defended.ansm), trainings=trainings)  # type: ignore[arg-type]
+    run.setup = Setup(defended, small(pairs, sample.name), recipe)
     states = [copy.deepcopy(defended.ansm.state_dict())]
-    first = ffa.run_stage(place, ffa.Ffa(fit=FIT), tmp_path, recipe={})
+    run.train("ffa", lambda setup: ffa.make_step(setup, recipe.ffa), FIT)
     states.append(copy.deepcopy(defended.ansm.state_dict()))
-    last = mgr.run_stage(place, mgr.Mgr(fit=FIT), tmp_path, recipe={}, parent=sha256_of(first))
+    run.go_on_from("ffa")
+    last = run.train("mgr", lambda setup: mgr.make_step(setup, recipe.mgr), FIT)
     states.append(copy.deepcopy(defended.ansm.state_dict()))
     for old, new in itertools.pairwise(states):
         assert any(not torch.equal(old[name], new[name]) for name in old)
     assert fingerprint(localizer) == before  # parameters and BatchNorm's buffers
     assert all(parameter.grad is None for parameter in localizer.parameters())
 
-    inputs = defended.spec.normalise(place.pairs.attacked.float() / 255)
+    inputs = defended.spec.normalise(run.setup.pairs.attacked.float() / 255)
     with torch.no_grad():
         expected = defended(inputs)
     folder = defended.save_pretrained(tmp_path / "folder")

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ansm_plugin.data.augment import CHANNELS, channel, dihedral, photometric
+from ansm_plugin.data.augment import DIFFERENTIABLE, channel, dihedral, photometric
 from ansm_plugin.errors import ConfigError
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-EVERY: dict[str, Augmentation] = {**CHANNELS, "photometric": photometric}
+EVERY: dict[str, Augmentation] = {**DIFFERENTIABLE, "photometric": photometric}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -31,7 +31,7 @@ def pictures(height: int = 24, width: int = 24, count: int = 2) -> Tensor:
 
 
 def test_what_there_is() -> None:
-    assert set(CHANNELS) == {"jpeg", "resize", "blur", "noise"}
+    assert set(DIFFERENTIABLE) == {"jpeg", "resize", "blur", "noise"}
 
 
 # --- geometry -------------------------------------------------------------------------------------
@@ -141,24 +141,24 @@ def test_every_image_of_a_batch_is_changed_by_its_own_strength(name: str) -> Non
 def test_channel_draws_from_all_and_stays_in_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand(2, 3, 16, 16, generator=seeded()).round()
     seen: list[str] = []
-    for name, change in list(CHANNELS.items()):
+    for name, change in list(DIFFERENTIABLE.items()):
 
         def noted(x: Tensor, g: torch.Generator, n: str = name, c: Augmentation = change) -> Tensor:
             seen.append(n)
             return c(x, g)
 
-        monkeypatch.setitem(CHANNELS, name, noted)
+        monkeypatch.setitem(DIFFERENTIABLE, name, noted)
     for seed in range(30):
         changed = channel(images, seeded(seed))
         assert 0 <= changed.min() <= changed.max() <= 1
-    assert set(seen) == set(CHANNELS)
+    assert set(seen) == set(DIFFERENTIABLE)
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_one_channel_can_be_asked_for(name: str) -> None:
     images, source = pictures(), seeded(4)
     torch.randint(1, (), generator=source)  # the draw of the one allowed channel
-    expected = CHANNELS[name](images, source).clamp(0, 1)
+    expected = DIFFERENTIABLE[name](images, source).clamp(0, 1)
     assert torch.equal(channel(images, seeded(4), [name]), expected)
 
 
@@ -174,5 +174,5 @@ def test_jpeg_resembles_a_real_encoder() -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=86, subsampling="4:2:0")
     real = torch.from_numpy(np.asarray(Image.open(buffer)).copy()).permute(2, 0, 1) / 255
-    ours = CHANNELS["jpeg"](images, seeded(2))[0]
+    ours = DIFFERENTIABLE["jpeg"](images, seeded(2))[0]
     assert (ours - real).abs().mean() < 0.75 * (images[0] - real).abs().mean() + 0.01

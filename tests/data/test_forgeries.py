@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ansm_plugin.data.codec import blurred, jpeg
+from ansm_plugin.data.blur import blurred
+from ansm_plugin.data.codec import jpeg
+from ansm_plugin.data.donors import KINDS
 from ansm_plugin.data.forgeries import ForgeryConfig, forge, region, synthesize
 from ansm_plugin.data.pixels import Pixels
-from ansm_plugin.data.traces import KINDS, TRACES
+from ansm_plugin.data.traces import TRACES
 from ansm_plugin.errors import ConfigError, ImageError
 
 SMALL = ForgeryConfig(size=48)

@@ -1,4 +1,4 @@
-"""Images and masks from folders: right where possible, one clear message where not."""
+"""Images and masks from files: right where possible, one clear message where not."""
 
 from __future__ import annotations
 
@@ -11,34 +11,11 @@ import PIL
 import pytest
 import torch
 from PIL import Image
+from support.image_files import photograph, saved, square
 
-from ansm_plugin.data.crops import DataConfig, load_crops
-from ansm_plugin.data.forgeries import ForgeryConfig
-from ansm_plugin.data.pairs import Pair, find_pairs, list_images, read_pair
-from ansm_plugin.data.pixels import Pixels, to_tensor
+from ansm_plugin.data.pixels import to_tensor
 from ansm_plugin.data.read import read_image, read_mask
-from ansm_plugin.errors import ConfigError, ImageError
-
-
-def photograph(height: int = 40, width: int = 50, seed: int = 0) -> Pixels:
-    """Return smooth random pixels."""
-    small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3)).astype(np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def saved(path: Path, pixels: np.ndarray, **options: object) -> Path:
-    """Save pixels and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
-    return path
-
-
-def square(height: int = 40, width: int = 50, level: int = 255) -> np.ndarray:
-    """Return a mask with a square of `level`."""
-    mask = np.zeros((height, width), np.uint8)
-    mask[8:24, 10:30] = level
-    return mask
-
+from ansm_plugin.errors import ImageError
 
 # --- images ---------------------------------------------------------------------------------------
 
@@ -214,127 +191,6 @@ def test_a_mask_that_is_not_binary_is_refused(tmp_path: Path, level: int) -> Non
     path = saved(tmp_path / "m.png", square(level=level))
     with pytest.raises(ImageError, match="binary"):
         read_mask(path, (40, 50))
-
-
-# --- folders --------------------------------------------------------------------------------------
-
-
-def pairs_in(folder: Path, names: str, masks: str) -> tuple[Path, Path]:
-    """Write images and masks named by the words given; return both folders."""
-    for name in names.split():
-        saved(folder / "images" / f"{name}.jpg", photograph())
-    for name in masks.split():
-        saved(folder / "masks" / f"{name}.png", square())
-    return folder / "images", folder / "masks"
-
-
-def test_pairs_are_matched_by_stem_and_known_endings(tmp_path: Path) -> None:
-    images, masks = pairs_in(tmp_path, "a b c", "c_mask a b_gt")
-    found = find_pairs(images, masks)
-    assert [(p.image.name, p.mask.name) for p in found] == [
-        ("a.jpg", "a.png"),
-        ("b.jpg", "b_gt.png"),
-        ("c.jpg", "c_mask.png"),
-    ]
-    image, mask = read_pair(found[0])
-    assert image.shape == (40, 50, 3)
-    assert mask.sum() == 16 * 20
-
-
-def test_one_folder_of_both_pairs_no_image_with_itself(tmp_path: Path) -> None:
-    saved(tmp_path / "a.png", photograph())
-    saved(tmp_path / "a_mask.png", square())
-    with pytest.warns(UserWarning, match=r"1 of 2 .*a_mask\.png"):
-        found = find_pairs(tmp_path, tmp_path)
-    assert found == [Pair(tmp_path / "a.png", tmp_path / "a_mask.png")]
-
-
-def test_orphans_are_counted_and_named(tmp_path: Path) -> None:
-    images, masks = pairs_in(tmp_path, "a b c", "a x")
-    with pytest.warns(UserWarning, match=r"2 of 3 images .* left out: b\.jpg, c\.jpg$"):
-        assert len(find_pairs(images, masks)) == 1
-
-
-def test_no_pair_at_all_is_refused(tmp_path: Path) -> None:
-    images, masks = pairs_in(tmp_path, "a b", "x")
-    with pytest.raises(ImageError, match=r"none of 2 images .*a\.jpg, b\.jpg"):
-        find_pairs(images, masks)
-
-
-def test_a_pattern_chooses_images(tmp_path: Path) -> None:
-    images, _ = pairs_in(tmp_path, "train_1 train_2 test_1", "")
-    assert [p.stem for p in list_images(images, "train_*")] == ["train_1", "train_2"]
-    with pytest.raises(ImageError, match=r"no image matches 'val_\*'"):
-        list_images(images, "val_*")
-
-
-def test_a_missing_or_imageless_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"no folder .*nothing"):
-        list_images(tmp_path / "nothing")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match="no image matches"):
-        list_images(tmp_path)
-
-
-# --- crops ----------------------------------------------------------------------------------------
-
-
-def config(**changes: object) -> DataConfig:
-    """Return a config of six crops of 32 pixels."""
-    return DataConfig(**{"count": 6, "forgeries": ForgeryConfig(size=32), **changes})  # type: ignore[arg-type]
-
-
-def test_crops_of_pairs_agree_with_their_masks(tmp_path: Path) -> None:
-    mask = square()
-    image = np.repeat(mask[..., None], 3, axis=2)  # forged pixels are white
-    saved(tmp_path / "i" / "a.png", image)
-    saved(tmp_path / "i" / "b.png", image)
-    saved(tmp_path / "m" / "a.png", mask)
-    saved(tmp_path / "m" / "b.png", mask)
-    crops = load_crops(config(images=tmp_path / "i", masks=tmp_path / "m"))
-    assert crops.images.shape == (6, 3, 32, 32)
-    assert torch.equal(crops.images[:, :1] // 255, crops.masks)
-    assert crops.masks.flatten(1).any(1).all()
-
-
-def test_crops_depend_on_the_config_alone(tmp_path: Path) -> None:
-    images, masks = pairs_in(tmp_path, "a b", "a b")
-    first, again, other = (
-        load_crops(config(images=images, masks=masks, seed=seed)) for seed in (0, 0, 1)
-    )
-    assert torch.equal(first.images, again.images)
-    assert not torch.equal(first.images, other.images)
-
-
-def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
-    saved(tmp_path / "i" / "a.png", photograph(30, 50))
-    saved(tmp_path / "m" / "a.png", square(30, 50))
-    with pytest.raises(ImageError, match=r"a\.png is 50x30; crops of 32 need more"):
-        load_crops(config(images=tmp_path / "i", masks=tmp_path / "m"))
-
-
-def test_images_without_masks_are_forged(tmp_path: Path) -> None:
-    images, _ = pairs_in(tmp_path, "a b", "")
-    crops = load_crops(config(images=images))
-    assert crops.masks.flatten(1).any(1).all()
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_built_in_photographs_need_no_folder(split: str) -> None:
-    assert len(load_crops(config(split=split))) == 6
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"masks": Path("m")}, "masks were given without images"),
-        ({"count": 0}, "count is 0"),
-        ({"split": "val"}, "split is 'val'; allowed: train, test"),
-    ],
-)
-def test_contradictions_are_refused(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        config(**wrong)
 
 
 def test_to_tensor_scales_and_copies() -> None:

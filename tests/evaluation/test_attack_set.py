@@ -15,7 +15,8 @@ from ansm_plugin.cli import main
 from ansm_plugin.data.pairs import find_pairs
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation.attack_set import MANIFEST, PAIRS, RECORDS, AttackPlan, write_attacked
+from ansm_plugin.evaluation.attack_set import PAIRS, RECORDS, Victim, write_attacked
+from ansm_plugin.evaluation.manifest import MANIFEST, AttackPlan, Manifest
 
 LOCALIZER = {"family": "plain", "class": "bright", "sha256": "0"}
 PLAN = AttackPlan(attacks=("pgd", "mifgsm"), eps_255=(4,), steps=2)
@@ -24,6 +25,9 @@ PLAN = AttackPlan(attacks=("pgd", "mifgsm"), eps_255=(4,), steps=2)
 def bright(pixels: Tensor) -> Tensor:
     """A forged pixel is a bright one."""
     return 20 * (pixels.mean(1, keepdim=True) - 0.5)
+
+
+VICTIM = Victim(bright, LOCALIZER)
 
 
 def _samples(count: int = 3) -> list[Sample]:
@@ -40,10 +44,10 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_attacked_images_and_masks_are_pairs_that_our_own_reader_finds(tmp_path: Path) -> None:
     """One PNG per forged image and attack within eps, with its mask under the same name."""
-    made = write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    made = write_attacked(VICTIM, _samples(), PLAN, tmp_path)
     pairs = find_pairs(tmp_path / "Tp", tmp_path / "Gt")
     assert len(pairs) == len(made.records) == 4
-    assert made.skipped == ["photo 2.jpg"]
+    assert made.skipped == ("photo 2.jpg",)
     original = _samples()[0].images[0].mul(255).round().permute(1, 2, 0).numpy()
     attacked = np.array(Image.open(tmp_path / "Tp" / "photo-0_pgd-4.png")).astype(float)
     change = np.abs(attacked - original)
@@ -54,13 +58,15 @@ def test_attacked_images_and_masks_are_pairs_that_our_own_reader_finds(tmp_path:
 
 def test_the_manifest_says_how_each_file_was_made_and_what_it_did(tmp_path: Path) -> None:
     """F1 before and after, attack, objective, seed and localizer; the pair list is relative."""
-    write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    made = write_attacked(VICTIM, _samples(), PLAN, tmp_path)
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     assert manifest["localizer"] == LOCALIZER
     first = manifest["files"][0]
     assert first["f1_before"] > 0.99
     assert first["f1_after"] < 0.5
     assert (first["attack"], first["objective"], first["seed"]) == ("pgd", "bce", 0)
+    assert Manifest.from_json(manifest) == made
+    assert made.as_json() == manifest
     listed = json.loads((tmp_path / PAIRS).read_text())
     assert all(
         (tmp_path / image).is_file() and (tmp_path / mask).is_file() for image, mask in listed
@@ -70,7 +76,7 @@ def test_the_manifest_says_how_each_file_was_made_and_what_it_did(tmp_path: Path
 def test_a_killed_run_goes_on_and_makes_no_finished_image_again(tmp_path: Path) -> None:
     """After a kill in the middle of a record the files equal those of an uninterrupted run."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    write_attacked(bright, _samples(), PLAN, whole, localizer=LOCALIZER)
+    write_attacked(VICTIM, _samples(), PLAN, whole)
     calls: list[int] = []
 
     def dying(pixels: Tensor) -> Tensor:
@@ -80,13 +86,13 @@ def test_a_killed_run_goes_on_and_makes_no_finished_image_again(tmp_path: Path) 
         return bright(pixels)
 
     with pytest.raises(KeyboardInterrupt):
-        write_attacked(dying, _samples(), PLAN, killed, localizer=LOCALIZER)
+        write_attacked(Victim(dying, LOCALIZER), _samples(), PLAN, killed)
     assert not (killed / MANIFEST).exists()
     with (killed / RECORDS).open("a") as stream:
         stream.write('{"file": "pho')
     finished = killed / "Tp" / "photo-0_pgd-4.png"
     kept = finished.stat().st_mtime_ns
-    write_attacked(bright, _samples(), PLAN, killed, localizer=LOCALIZER)
+    write_attacked(VICTIM, _samples(), PLAN, killed)
     assert _files(killed) == _files(whole)
     assert finished.stat().st_mtime_ns == kept
     assert json.loads((killed / MANIFEST).read_text()) == json.loads((whole / MANIFEST).read_text())
@@ -94,28 +100,29 @@ def test_a_killed_run_goes_on_and_makes_no_finished_image_again(tmp_path: Path) 
 
 def test_a_changed_image_is_attacked_again(tmp_path: Path) -> None:
     """Records are bound to pixels, not to names."""
-    write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    write_attacked(VICTIM, _samples(), PLAN, tmp_path)
     before = _files(tmp_path)
     images, masks, names = _samples()[0]
     other = [Sample(images + 1 / 255, masks, names)]
-    write_attacked(bright, other, PLAN, tmp_path, localizer=LOCALIZER)
+    write_attacked(VICTIM, other, PLAN, tmp_path)
     assert _files(tmp_path)["Tp/photo-0_pgd-4.png"] != before["Tp/photo-0_pgd-4.png"]
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 3}, {"eps_255": (2,)}])
 def test_another_set_is_not_overwritten(tmp_path: Path, change: dict[str, object]) -> None:
     """The folder of another plan is refused, and used with force."""
-    write_attacked(bright, _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    write_attacked(VICTIM, _samples(), PLAN, tmp_path)
     fields = {"attacks": ("pgd",), "eps_255": (4,), "steps": 2, "seed": 0, **change}
     other = AttackPlan(**fields)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="--force"):
-        write_attacked(bright, _samples(), other, tmp_path, localizer=LOCALIZER)
-    write_attacked(bright, _samples(), other, tmp_path, localizer=LOCALIZER, force=True)
+        write_attacked(VICTIM, _samples(), other, tmp_path)
+    write_attacked(VICTIM, _samples(), other, tmp_path, force=True)
 
 
 def test_an_attack_without_effect_is_named(tmp_path: Path) -> None:
     """A forward that is always wrong cannot be hurt; the attack is listed as idle."""
-    made = write_attacked(lambda x: -bright(x), _samples(), PLAN, tmp_path, localizer=LOCALIZER)
+    wrong = Victim(lambda x: -bright(x), LOCALIZER)
+    made = write_attacked(wrong, _samples(), PLAN, tmp_path)
     assert set(made.idle()) == {"pgd@4", "mifgsm@4"}
 
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ansm_plugin.attacks import attack_spec
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import EvaluationConfig, Row, evaluate
-from ansm_plugin.evaluation.images import Batch, noisy, shared_attacks
+from ansm_plugin.evaluation import EvaluationConfig, Rivals, Row, evaluate
+from ansm_plugin.evaluation.images import Batch, noisy, shared_noise
+from ansm_plugin.evaluation.noise import Gradient
 from ansm_plugin.evaluation.plan import plan
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.metrics import image_quality
@@ -70,24 +72,24 @@ def test_every_threat_takes_large_images(defended: Defended) -> None:
         queries=2,
     )
     bare = mask_forward(defended.localizer, defended.spec)
-    found = evaluate(defended, [photograph()], config, surrogates={"twin": bare})
+    found = evaluate(defended, [photograph()], config, rivals=Rivals(surrogates={"twin": bare}))
     assert {row.threat for row in found.rows} == set(config.threats)
     assert all(0 <= row.f1 <= 1 for row in found.rows)
 
 
 def test_only_images_that_another_cell_needs_are_kept() -> None:
     config = replace(EXACT, threats=("T0", "T1", "T4"), attacks=("pgd", "fgsm"))
-    assert shared_attacks(plan(config)) == frozenset()
+    assert shared_noise(plan(config)) == frozenset()
     warm = replace(config, white_box_attacks=("pgd",), adaptive=("warm-start",))
-    assert shared_attacks(plan(warm)) == {("none", "pgd", 8.0)}
+    assert shared_noise(plan(warm)) == {Gradient("pgd", attack_spec("pgd", steps=10), 8.0)}
 
 
-def test_auc_by_counting_is_that_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auc_of_parts_of_a_curve_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randint(-9, 9, (2, 1, 20, 30), generator=generator).float()  # with ties
     masks = (torch.rand(logits.shape, generator=generator) > 0.7).float()
     expected = auc_scores(logits, masks)
-    monkeypatch.setattr(metrics, "_MOST_RANKED", 50)
+    monkeypatch.setattr(metrics, "_MOST_POINTS", 5)
     torch.testing.assert_close(auc_scores(logits, masks), expected, rtol=0, atol=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ansm_plugin.baselines import CHEAP
-from ansm_plugin.commands.evaluate import RESULT, prepare_folders
+from ansm_plugin.baselines import CHEAP, Baseline, Examples
+from ansm_plugin.commands.results import RESULT, prepare_folders
 from ansm_plugin.data.samples import Sample
+from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation import EvaluationConfig
+from ansm_plugin.evaluation import EvaluationConfig, rivals
 from ansm_plugin.evaluation.material import read_material
 from ansm_plugin.evaluation.rivals import baseline_names, costs, fit_baselines, surrogates
 from ansm_plugin.localizer.call import mask_forward
@@ -95,6 +97,28 @@ def test_baselines_are_fitted_on_images_of_several_sizes_and_leave_the_localizer
     measured = costs(defended, found, (16, 16))
     assert measured["ansm"].parameters == sum(p.numel() for p in defended.ansm.parameters())
     assert set(measured) == {"ansm", *found}
+
+
+def test_baselines_are_fitted_on_the_tiles_of_the_evaluation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tiles start at multiples of the localizer's stride, as those do that are scored."""
+    defended = wrap_with_ansm(nn.Conv2d(3, 1, 3, padding=1), spec=replace(SPEC, stride=64))
+    config = EvaluationConfig(attacks=("fgsm",), tile=192)
+    sample = _sample(1, 420, 420)
+    sample.masks[:] = 0
+    sample.masks[..., 330:400, 200:300] = 1
+    fitted: list[Examples] = []
+
+    def fitting(name: str, pair: object, examples: Examples, **others: object) -> Baseline:
+        fitted.append(examples)
+        return Baseline(name=name, label=name, wrap=lambda forward: forward)
+
+    monkeypatch.setattr(rivals, "fit_baseline", fitting)
+    fit_baselines(["jpeg"], defended, [sample], config)
+    rows, columns = Tiling(192, 64).fullest(sample.masks)
+    assert torch.equal(fitted[0].originals, sample.images[..., rows, columns])
+    assert (rows, columns) != Tiling(192).fullest(sample.masks)
 
 
 def test_no_baselines_need_no_validation_images() -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from ansm_plugin.attacks import attack_spec, linf_attack
+from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Row, evaluate
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Labels, Row, evaluate
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.metrics.masks import f1_scores
 
@@ -76,7 +76,7 @@ def test_both_defences_are_scored_on_the_images_of_one_grey_box_attack(
 ) -> None:
     """T1 attacks the bare localizer, once, with the generator of (seed, attack, eps, batch)."""
     bare = mask_forward(defended.localizer, defended.spec)
-    attacked = linf_attack(
+    attacked = run_attack(
         bare,
         sample.images,
         sample.masks,
@@ -204,7 +204,7 @@ def test_a_trained_one_is_silent_and_named(
     """Without names given, the localizer is family, class and hash, the ANSM its class."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evaluation = evaluate(defended, [sample], quick, command="ansm evaluate")
+        evaluation = evaluate(defended, [sample], quick, labels=Labels(command="ansm evaluate"))
     assert evaluation.localizer.startswith("plain:ColourBlinded ")
     assert (evaluation.ansm, evaluation.command) == ("Decolour", "ansm evaluate")
     assert torch.__version__.startswith(evaluation.versions["torch"])

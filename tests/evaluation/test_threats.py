@@ -14,11 +14,12 @@ from ansm_plugin.attacks.features import EncoderOnly
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Rivals, evaluate
 from ansm_plugin.evaluation.channels import CHANNELS, channel
 from ansm_plugin.evaluation.images import Batch, noisy
-from ansm_plugin.evaluation.plan import plan
-from ansm_plugin.evaluation.results import THREATS
+from ansm_plugin.evaluation.noise import Gradient
+from ansm_plugin.evaluation.plan import Cell, plan
+from ansm_plugin.evaluation.results import DEFENDED, T4, THREATS
 from ansm_plugin.evaluation.scores import Scores, worst
 from ansm_plugin.localizer.call import mask_forward
 
@@ -73,8 +74,7 @@ def test_every_threat_gives_rows_and_baselines_are_scored_where_images_are_fixed
         defended,
         [sample],
         full,
-        baselines={"dim": lambda x: bare(x * 0.5)},
-        surrogates={"twin": bare},
+        rivals=Rivals(baselines={"dim": lambda x: bare(x * 0.5)}, surrogates={"twin": bare}),
     )
     found = {(r.threat, r.defence) for r in evaluation.rows}
     fixed = ("T0", "T1", "T2", "T3", "T5")
@@ -93,7 +93,8 @@ def test_transfer_from_a_twin_equals_the_grey_box(
     bare = mask_forward(defended.localizer, defended.spec)
     blind = lambda x: 0 * x.mean(1, keepdim=True)  # noqa: E731
     config = replace(full, threats=("T1", "T3"))
-    evaluation = evaluate(defended, [sample], config, surrogates={"twin": bare, "blind": blind})
+    rivals = Rivals(surrogates={"twin": bare, "blind": blind})
+    evaluation = evaluate(defended, [sample], config, rivals=rivals)
     assert _f1(evaluation, "T3", "pgd from twin", "none") < 0.1
     assert _f1(evaluation, "T3", "pgd from blind", "none") > 0.2  # noise of the random start
 
@@ -105,7 +106,8 @@ def test_the_encoder_alone_is_a_surrogate(
     staged = Staged(defended.localizer)
     surrogate = EncoderOnly(staged, replace(defended.spec, taps=("stage",)))
     config = replace(full, threats=("T3",), transfer=("pgd@8", "mifgsm@8"))
-    evaluation = evaluate(defended, [sample], config, surrogates={"encoder": surrogate})
+    rivals = Rivals(surrogates={"encoder": surrogate})
+    evaluation = evaluate(defended, [sample], config, rivals=rivals)
     rows = [r for r in evaluation.rows if r.threat == "T3" and r.defence == "none"]
     assert [(r.attack, r.eps_255) for r in rows] == [("features from encoder", 8.0)]
     assert rows[0].f1 < _f1(evaluation, "T0", "none")
@@ -131,16 +133,17 @@ def test_an_attack_that_expects_a_channel_averages_draws(
 ) -> None:
     """EOT goes through the module as it is, and finds other noise than the plain search."""
     config = replace(full, threats=("T4",), white_box_attacks=("pgd",), adaptive=("eot",))
-    cells = [cell for cell in plan(config) if cell.attack == "pgd, eot"]
-    assert [(cell.through, cell.draws > 1, cell.start) for cell in cells] == [("ansm", True, "")]
-    forwards = {"ansm": mask_forward(defended, defended.spec)}
+    (noise,) = (cell.noise for cell in plan(config) if cell.attack == "pgd, eot")
+    assert isinstance(noise, Gradient)
+    assert (noise.through, noise.draws > 1, noise.start) == (DEFENDED, True, None)
+    forwards = {DEFENDED: mask_forward(defended, defended.spec)}
     plain, expecting = (
-        Batch(sample, 0, forwards, config).images(cell._replace(attack="pgd")).images
-        for cell in (cells[0]._replace(draws=0), cells[0])
+        Batch(sample, 0, forwards, config).images(Cell(T4, searched, (DEFENDED,))).images
+        for searched in (replace(noise, way="", draws=0), replace(noise, way=""))
     )
     assert not torch.equal(plain, expecting)
     originals = sample.images[sample.masks.flatten(1).any(1)]
-    assert float((expecting - originals).abs().max()) <= cells[0].eps_255 / 255 + 1e-5
+    assert float((expecting - originals).abs().max()) <= noise.eps_255 / 255 + 1e-5
 
 
 def test_only_asked_threats_are_planned() -> None:

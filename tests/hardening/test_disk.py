@@ -18,13 +18,14 @@ from torch import nn
 
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.errors import AnsmError, ConfigError, WeightsError
-from ansm_plugin.evaluation.attack_set import AttackPlan, write_attacked
+from ansm_plugin.evaluation.attack_set import Victim, write_attacked
+from ansm_plugin.evaluation.manifest import AttackPlan
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.system.files import write_whole
 from ansm_plugin.system.lock import LOCK, only_run_in
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.loop import StepOutput, Turn, fit
 
 CONFIG = FitConfig(steps=6, warmup=0, checkpoint_every=2, precision="fp32")
 CHECKPOINT = "toy.checkpoint.safetensors"
@@ -49,12 +50,12 @@ def train(folder: Path, fail_after: int | None = None) -> nn.Module:
     module = nn.Linear(4, 1)
     done = 0
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+    def step(turn: Turn) -> StepOutput:
         nonlocal done
         done += 1
         if fail_after is not None and done > fail_after:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-        inputs = torch.randn(8, 4, generator=generator)
+        inputs = torch.randn(8, 4, generator=turn.generator)
         return StepOutput(module(inputs).square().mean(), {})
 
     fit("toy", module, step, CONFIG, folder=folder, identity={})
@@ -86,7 +87,7 @@ def attack(folder: Path, images: torch.Tensor) -> None:
     masks[..., 4:9, 4:9] = 1
     plan = AttackPlan(attacks=("pgd",), eps_255=(4,), steps=1)
     forward = mask_forward(nn.Conv2d(3, 1, 1), spec)
-    write_attacked(forward, [Sample(images, masks, ("a", "b"))], plan, folder, localizer={})
+    write_attacked(Victim(forward, {}), [Sample(images, masks, ("a", "b"))], plan, folder)
 
 
 def test_an_attack_on_a_full_disk_says_so_and_goes_on(tmp_path: Path) -> None:

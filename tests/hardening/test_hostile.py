@@ -266,8 +266,7 @@ def test_names_add_no_tag_to_the_report(text: str, plain: Evaluation, tmp_path: 
     tags = []
     for shown in ("sound", text):
         parser = _Tags()
-        fields = json.loads(json.dumps(_evaluation(shown, plain).as_json()))
-        parser.feed(page(fields, [(shown, picture)]))
+        parser.feed(page(_evaluation(shown, plain), [(shown, picture)]))
         tags.append(parser.seen)
     assert tags[0] == tags[1]
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.commands.evaluate import REPORT, RESULT, write_report
+from ansm_plugin.commands.results import REPORT, RESULT, write_report
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation import Evaluation, EvaluationConfig

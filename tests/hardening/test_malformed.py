@@ -40,15 +40,15 @@ from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.cli import main
 from ansm_plugin.data.pairs import find_pairs, read_pair_list
 from ansm_plugin.data.read import read_image, read_mask
-from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
+from ansm_plugin.defended import DefendedLocalizer, load_pretrained, wrap_with_ansm
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, WeightsError
 from ansm_plugin.localizer.traits import fingerprint
-from ansm_plugin.recipes.config import from_table, load_config, save_config
+from ansm_plugin.recipes.config import load_config, save_config
 from ansm_plugin.recipes.registry import recipe_module, recipe_names
+from ansm_plugin.system.typed import from_table
 from ansm_plugin.weights.adapters import apply_adapter, save_adapter
-from ansm_plugin.weights.ansm_file import load_ansm, load_score, save_ansm
+from ansm_plugin.weights.ansm_file import AnsmFile, load_ansm, save_ansm
 from ansm_plugin.weights.convert import convert_checkpoint
-from ansm_plugin.weights.folder import load_pretrained
 from ansm_plugin.weights.tensors import load_localizer_weights
 
 SHORT, LONG = 40, int(os.environ.get("ANSM_CASES", "1000"))
@@ -297,7 +297,7 @@ def check_score(folder: Path, content: bytes) -> None:
     path = folder / "a.safetensors"
     path.write_bytes(content)
     try:
-        found = load_score(path)
+        found = AnsmFile.read(path).score
     except WeightsError:
         return
     assert found is not None

@@ -21,9 +21,9 @@ from ansm_plugin.evaluation import EvaluationConfig, evaluate
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.photograph import localize_image
-from ansm_plugin.recipes.config import from_table
+from ansm_plugin.system.typed import from_table
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.loop import StepOutput, Turn, fit
 from ansm_plugin.training.losses import dual_mask, mask_loss
 from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
 from ansm_plugin.weights.tensors import load_localizer_weights, write_tensors
@@ -86,7 +86,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_weights(
     module = nn.Linear(1, 1)
     before = {k: v.clone() for k, v in module.state_dict().items()}
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+    def step(turn: Turn) -> StepOutput:
         loss = module.weight.sum()
         if where == "loss":
             return StepOutput(loss * value, {})

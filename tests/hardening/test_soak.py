@@ -18,7 +18,7 @@ from ansm_plugin.evaluation import EvaluationConfig, evaluate
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.loop import StepOutput, Turn, fit
 from ansm_plugin.training.losses import mask_loss
 
 IMAGES, STEPS = 2000, 5000
@@ -57,7 +57,7 @@ def train(steps: int, folder: Path, look: Callable[[int], None]) -> None:
     forward = mask_forward(defended, SPEC)
     images, masks = torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16)
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+    def step(turn: Turn) -> StepOutput:
         return StepOutput(mask_loss(forward(images), masks), {})
 
     config = FitConfig(steps=steps, checkpoint_every=max(1, steps // 20), precision="fp32")

@@ -20,12 +20,13 @@ from ansm_plugin.backbones.timm_family import build as build_timm
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation import EvaluationConfig, evaluate
-from ansm_plugin.evaluation.attack_set import AttackPlan, write_attacked
+from ansm_plugin.evaluation.attack_set import Victim, write_attacked
+from ansm_plugin.evaluation.manifest import AttackPlan
 from ansm_plugin.export import PixelsToProbability, export_onnx
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, StepOutput, fit
+from ansm_plugin.training.loop import StepOutput, Turn, fit
 from ansm_plugin.training.losses import mask_loss
 from ansm_plugin.weights.adapters import apply_adapter, save_adapter
 
@@ -82,7 +83,7 @@ def use(model: nn.Module, folder: Path) -> None:
     masks[..., 4:20, 4:20] = 1
     forward = mask_forward(defended, defended.spec)
 
-    def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+    def step(turn: Turn) -> StepOutput:
         return StepOutput(mask_loss(forward(images), masks), {})
 
     config = FitConfig(steps=2, warmup=0)
@@ -90,7 +91,7 @@ def use(model: nn.Module, folder: Path) -> None:
     samples = [Sample(images, masks, ("a", "b"))]
     bare = mask_forward(model, defended.spec)
     plan = AttackPlan(attacks=("pgd",), eps_255=(4,), steps=1)
-    write_attacked(bare, samples, plan, folder / "set", localizer={})
+    write_attacked(Victim(bare, {}), samples, plan, folder / "set")
     attacks = EvaluationConfig(
         threats=("T0", "T1", "T4"), attacks=("pgd",), eps_255=(4,), steps=1, white_box_steps=1
     )

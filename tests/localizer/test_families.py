@@ -203,12 +203,7 @@ def test_families_are_asked_in_order_and_plain_last() -> None:
         assert {"matches", "describe", "build"} <= set(dir(registry.family(name)))
 
 
-def test_recipes_are_found_by_name() -> None:
-    assert registry.recipe_names() == ["localizer", "ffa", "mgr", "two-stage", "hardened"]
-    for name in registry.recipe_names():
-        assert {"RECIPE", "run"} <= set(dir(registry.recipe_module(name)))
-    with pytest.raises(ConfigError, match="Nearest: two-stage"):
-        registry.recipe_module("two_stage")
+def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown localizer family 'tim'"):
         registry.family("tim")
 
@@ -262,6 +257,58 @@ def test_a_family_that_fails_to_load_is_named_and_left_out(site: Path) -> None:
     with pytest.raises(ConfigError, match=r"broken_family.*no_such_package"):
         build_architecture("broken:x")
     assert describe(smp.Unet("resnet18", encoder_weights=None)).family == "smp"
+
+
+def quiet() -> nn.Module:
+    """Return a localizer that says how its input is normalised."""
+    plain = nn.Conv2d(3, 1, 1)
+    plain.pretrained_cfg = {"mean": HALF, "std": HALF}  # type: ignore[assignment]
+    return plain
+
+
+TAKES_ALL = "def matches(localizer):\n    return True\n"
+BUILDS = "def build(query):\n    return None\n"
+DESCRIBES = "def describe(localizer):\n    return None\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("", "has no function matches, describe, build"),
+        (DESCRIBES + BUILDS, "has no function matches"),
+        (TAKES_ALL + BUILDS, "has no function describe"),
+        (TAKES_ALL + DESCRIBES, "has no function build"),
+        ("matches = 3\n" + DESCRIBES + BUILDS, "has no function matches"),
+        (
+            "def matches(it):\n    return it.config\n" + DESCRIBES + BUILDS,
+            "fails on .*no attribute",
+        ),
+        ("def matches(it):\n    raise SystemExit\n" + DESCRIBES + BUILDS, "fails on .*SystemExit"),
+        (TAKES_ALL + DESCRIBES + BUILDS, "by NoneType, no LocalizerSpec"),
+        (TAKES_ALL + "def describe(it):\n    return it.config\n" + BUILDS, "fails on Conv2d"),
+    ],
+)
+def test_a_family_that_matches_badly_is_named_and_left_out(
+    site: Path, code: str, said: str
+) -> None:
+    install(site, "bad_family", code, "bad = bad_family")
+    with pytest.warns(UserWarning, match=rf"'bad' of bad_family 1\.0.*{said}.*left out"):
+        assert wrap_with_ansm(quiet()).spec.family == "plain"
+    assert describe(smp.Unet("resnet18", encoder_weights=None)).family == "smp"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("return None", "built NoneType"), ("return int(query)", "ValueError"),
+     ("raise LocalizerError('give a number.')", r"^give a number\.$")],
+)  # fmt: skip
+def test_a_family_that_cannot_build_is_named(site: Path, code: str, said: str) -> None:
+    imports = "from ansm_plugin.errors import LocalizerError\n"
+    code = f"{imports}{TAKES_ALL}{DESCRIBES}def build(query):\n    {code}\n"
+    install(site, "bad_family", code, "bad = bad_family")
+    with pytest.raises(LocalizerError, match=said) as caught:
+        build_architecture("bad:x")
+    assert "'bad' of bad_family 1.0" in str(caught.value) or said.startswith("^")
 
 
 def test_a_foreign_family_takes_no_name_of_ours(site: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from ansm_plugin.errors import ImageError
 from ansm_plugin.metrics.image_quality import psnr_scores, ssim_scores
@@ -23,6 +24,17 @@ def test_psnr_of_each_image_follows_from_its_own_change() -> None:
     steps = torch.tensor([1.0, 4.0, 8.0]).view(3, 1, 1, 1) / 255
     expected = [20 * math.log10(255 / step) for step in (1, 4, 8)]
     assert psnr_scores(images() + steps, images()).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 16), (130, 97)])
+def test_psnr_is_that_of_torchmetrics_to_the_last_bit(size: tuple[int, int]) -> None:
+    """Of any size and strength of the change."""
+    whole = images(4, *size)
+    changed = whole + torch.tensor([0.1, 1e-3, 1 / 255, 0.25]).view(4, 1, 1, 1) * (whole - 0.4)
+    expected = peak_signal_noise_ratio(
+        changed.double(), whole.double(), data_range=1.0, reduction="none", dim=(1, 2, 3)
+    )
+    assert psnr_scores(changed, whole).tolist() == expected.tolist()
 
 
 def test_ssim_of_constant_images_is_its_luminance_term() -> None:
@@ -51,7 +63,9 @@ def test_small_images_and_none_have_scores() -> None:
 
 
 def test_shapes_must_match() -> None:
-    """One original for a whole batch would broadcast and is refused."""
+    """One original for a whole batch would broadcast and is refused, and so are masks."""
     for score in (psnr_scores, ssim_scores):
         with pytest.raises(ImageError, match=r"\(3, 3, 20, 16\).*\(1, 3, 20, 16\)"):
             score(images(3), images(1))
+        with pytest.raises(ImageError, match=r"changed \(2, 1, 9, 9\) and .*\(B, 3, H, W\)"):
+            score(torch.zeros(2, 1, 9, 9), torch.zeros(2, 1, 9, 9))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torchmetrics.functional.classification import binary_auroc
 
 from ansm_plugin.errors import ConfigError, ImageError
 from ansm_plugin.metrics.defence import harm, recovery
@@ -130,6 +131,24 @@ def test_auc_is_the_share_of_ordered_pixel_pairs() -> None:
         gaps = logit[mask == 1][:, None] - logit[mask == 0][None]
         expected = ((gaps > 0).double() + 0.5 * (gaps == 0).double()).mean()
         assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("size", [(3, 5), (9, 7), (64, 64), (200, 301)])
+def test_auc_is_that_of_torchmetrics_to_the_last_bit(size: tuple[int, int], share: float) -> None:
+    """Of logits with and without ties, of every size and share of forged pixels."""
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.randn(4, 1, *size, generator=generator)
+    masks = (torch.rand(noise.shape, generator=generator) < share).float()
+    masks[:, :, 0, :2] = torch.tensor([0.0, 1.0])  # both classes are there
+    for logits in (noise, noise.round(), noise.sign(), (5 * noise).bfloat16(), noise.double()):
+        # Its input is in [0, 1]; this map keeps the order, where a sigmoid would make ties.
+        ranked = 0.5 + logits.double() / (1 + logits.double().abs()) / 2
+        expected = [
+            float(binary_auroc(values.flatten(), mask.flatten().long()))
+            for values, mask in zip(ranked, masks, strict=True)
+        ]
+        assert auc_scores(logits, masks).tolist() == expected
 
 
 def test_auc_keeps_the_order_of_confident_logits() -> None:

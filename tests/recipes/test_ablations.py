@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "proof" / "ablations.py"
+from lab import ablations
 
 
 def write(path: Path, clean: float, left: float) -> None:
@@ -27,17 +25,15 @@ def write(path: Path, clean: float, left: float) -> None:
     path.write_text(json.dumps({"rows": rows}))
 
 
-def test_the_reference_leads_and_every_variant_has_its_row(tmp_path: Path) -> None:
+def test_the_reference_leads_and_every_variant_has_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "l2cos.json", 0.85, 0.3)
     write(tmp_path / "reference.json", 0.9, 0.5)
     picture = tmp_path / "pictures" / "ablations.png"
     picture.parent.mkdir()
-    command = [sys.executable, str(SCRIPT), str(tmp_path), str(picture)]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
-    printed = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=environment
-    ).stdout
-    assert printed.splitlines()[2:] == [
+    ablations.main(tmp_path, picture)
+    assert capsys.readouterr().out.splitlines()[2:] == [
         "| reference | 0.500 / 0.500 / 0.500 | +0.000 |",
         "| l2cos | 0.250 / 0.250 / 0.250 | +0.050 |",
     ]

@@ -10,11 +10,12 @@ import pytest
 
 from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.recipes.config import from_table, load_config, save_config
+from ansm_plugin.recipes.config import load_config, save_config
 from ansm_plugin.recipes.ffa import Ffa, FfaRecipe
 from ansm_plugin.recipes.mgr import Mgr, MgrRecipe
 from ansm_plugin.recipes.registry import recipe_module, recipe_names
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
+from ansm_plugin.system.typed import from_table
 from ansm_plugin.training.cache import AttackMixture
 from ansm_plugin.training.config import FitConfig
 

@@ -18,7 +18,7 @@ from torch import nn
 from ansm_plugin import apply_adapter
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
 from ansm_plugin.backbones.reference import build_localizer
-from ansm_plugin.commands.info import describe_file
+from ansm_plugin.commands.facts import describe_file
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.errors import (
     ConfigError,
@@ -34,7 +34,7 @@ from ansm_plugin.recipes.overfitting import Checks, Watch, hold_out
 from ansm_plugin.recipes.stage import Pairs
 from ansm_plugin.recipes.tuning import merged, tunable_copy, tuned_parameters
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import step_index
+from ansm_plugin.training.loop import Turn
 from ansm_plugin.weights.adapters import is_adapter, save_adapter
 from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
 from ansm_plugin.weights.tensors import read_metadata, sha256_of, write_tensors
@@ -82,14 +82,14 @@ def same(first: Path, second: Path) -> bool:
 
 
 class Stop:
-    """A report that sends a signal after some step, and remembers what was logged."""
+    """Progress with a signal after some step, which remembers what was logged."""
 
     def __init__(self, step: int = 0) -> None:
         self.step = step
         self.logs: dict[int, dict[str, float]] = {}
 
     def __call__(self, name: str, step: int, steps: int, logs: dict[str, float]) -> None:
-        """Note one report."""
+        """Note one call."""
         if name == "hardened":
             self.logs[step] = logs
             if step == self.step:
@@ -162,11 +162,11 @@ def test_radii_grow_and_starts_stay_in_the_ball() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8, 3, 8, 8), generator=generator, dtype=torch.uint8)
     pairs = Pairs(images, torch.ones(8, 1, 8, 8, dtype=torch.uint8), images.flip(3))
-    chosen = Hardened(eps_255=(4.0,), ramp=0.5, warm_start=0.5)
-    for progress, expected in ((0.0, 0.0), (0.25, 2.0), (0.5, 4.0), (0.9, 4.0)):
-        originals, _, attacked, start, radii = draw_search(
-            chosen, pairs, 64, torch.Generator().manual_seed(1), progress
-        ).tensors
+    fit = FitConfig(steps=100, batch_size=3 * 64)
+    chosen = Hardened(eps_255=(4.0,), ramp=0.5, warm_start=0.5, fit=fit)
+    for index, expected in ((0, 0.0), (25, 2.0), (50, 4.0), (90, 4.0)):
+        turn = Turn(index, torch.Generator().manual_seed(1))
+        originals, _, attacked, start, radii = draw_search(chosen, pairs, turn).tensors
         assert torch.allclose(radii * 255, torch.full((64,), expected))
         is_warm = (start == attacked).flatten(1).all(1)
         assert 16 < int(is_warm.sum()) < 48
@@ -180,10 +180,6 @@ def test_crops_that_are_checked_are_left_out_of_training() -> None:
     assert (pairs.masks.tolist(), held.masks.tolist()) == ([0, 1, 2], [3, 4])
     with pytest.raises(ConfigError, match="5 crops are too few to check 5"):
         hold_out(Pairs(rows, rows, rows), 5)
-
-
-def test_the_step_is_known_from_its_generator() -> None:
-    assert step_index(torch.Generator().manual_seed(3 * 1_000_003 + 41), 3) == 41
 
 
 @pytest.mark.parametrize(

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "proof" / "pareto.py"
-
-
-@pytest.fixture
-def pareto(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the script as a module; it is no part of the package."""
-    spec = importlib.util.spec_from_file_location("pareto", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "pareto", module)
-    spec.loader.exec_module(module)
-    return module
+from lab import pareto
 
 
 def evaluation(f1: dict[str, float], time: dict[str, float]) -> dict[str, Any]:
@@ -38,7 +23,7 @@ def evaluation(f1: dict[str, float], time: dict[str, float]) -> dict[str, Any]:
     return {"rows": rows, "cost": cost}
 
 
-def test_picture_and_points_follow_from_the_evaluations(tmp_path: Path, pareto: ModuleType) -> None:
+def test_picture_and_points_follow_from_the_evaluations(tmp_path: Path) -> None:
     files = {
         "small": evaluation(
             {"none": 0.1, "ansm": 0.8, "JPEG 90": 0.3, "median": 0.2},

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import warnings
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -14,31 +10,19 @@ import torch
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER
 from ansm_plugin.commands.models import load_defended
 from ansm_plugin.weights.tensors import read_metadata
+from lab.publish import NAMES, RESULTS, WEIGHTS, card
+from lab.tables import Result
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-WEIGHTS = RECIPES / "weights"
-ROWS = sorted(path.stem for path in WEIGHTS.glob("*.md"))
+# The sdist has the cards without the weights.
+ROWS = sorted(p.stem for p in WEIGHTS.glob("*.md") if p.with_suffix(".safetensors").exists())
 MEGABYTES = 40
 
 pytestmark = pytest.mark.skipif(not ROWS, reason="the sdist has no published weights")
 
 
-@pytest.fixture
-def proof(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return `publish.py`, which imports the script beside it."""
-    monkeypatch.syspath_prepend(RECIPES / "proof")
-    spec = importlib.util.spec_from_file_location("publish", RECIPES / "proof" / "publish.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "publish", module)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("row", ROWS)
-def test_a_pair_belongs_together(row: str, proof: ModuleType) -> None:
-    name = f"{proof.NAMES[row.partition('-')[2]]}@{WEIGHTS / f'{row}.safetensors'}"
+def test_a_pair_belongs_together(row: str) -> None:
+    name = f"{NAMES[row.partition('-')[2]]}@{WEIGHTS / f'{row}.safetensors'}"
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an ANSM of another localizer warns
         defended = load_defended(name, WEIGHTS / f"{row}-ansm.safetensors")
@@ -63,10 +47,10 @@ def test_the_tuned_pair_belongs_together() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_card_says_what_was_measured(row: str, proof: ModuleType) -> None:
-    result = proof.Result(RECIPES / "results" / f"{row}.json")
-    assert (WEIGHTS / f"{row}.md").read_text() == proof.card(row, result)
-    assert result.fields["localizer"].partition("@")[0] == proof.NAMES[row.partition("-")[2]]
+def test_the_card_says_what_was_measured(row: str) -> None:
+    result = Result(RESULTS / f"{row}.json")
+    assert (WEIGHTS / f"{row}.md").read_text() == card(row, result)
+    assert result.evaluation.localizer.partition("@")[0] == NAMES[row.partition("-")[2]]
 
 
 def test_all_files_stay_small_and_name_no_machine() -> None:

@@ -28,7 +28,7 @@ from ansm_plugin.recipes import ffa, localizer, mgr, two_stage
 from ansm_plugin.recipes.ffa import Ffa, FfaRecipe
 from ansm_plugin.recipes.localizer import LocalizerRecipe
 from ansm_plugin.recipes.mgr import Mgr, MgrRecipe
-from ansm_plugin.recipes.stage import prepare
+from ansm_plugin.recipes.run import AnsmRun, Start
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.training.config import FitConfig
 from ansm_plugin.training.randomness import seeded
@@ -58,7 +58,7 @@ def two_stages(stage: Fields, **changes: Any) -> TwoStageRecipe:
 
 
 class Watcher:
-    """A report that remembers, and sends a signal after some step of a stage."""
+    """Progress that is remembered, with a signal after some step of a training."""
 
     def __init__(self, stage: str = "", step: int = 0) -> None:
         self.seen: list[tuple[str, int]] = []
@@ -66,14 +66,14 @@ class Watcher:
         self.at = (stage, step)
 
     def __call__(self, name: str, step: int, steps: int, logs: dict[str, float]) -> None:
-        """Note one report."""
+        """Note one call."""
         self.seen.append((name, step))
         self.losses += [logs["loss"]] if "loss" in logs else []
         if (name, step) == self.at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def steps_of(self, stage: str) -> list[int]:
-        """Return the steps of a stage that were reported."""
+        """Return the steps of a training that were told."""
         return [step for name, step in self.seen if name == stage]
 
 
@@ -209,13 +209,13 @@ def test_stage_1_needs_taps(tmp_path: Path, stage: Fields) -> None:
 @pytest.mark.parametrize("name", ["ffa", "mgr"])
 def test_a_stage_leaves_the_localizer_alone(tmp_path: Path, stage: Fields, name: str) -> None:
     recipe = two_stages(stage)
-    place = prepare(recipe, ANSM("thin"), tmp_path)
-    victim = place.defended.localizer
+    run = AnsmRun(name, recipe, tmp_path, Start(ANSM("thin")))
+    victim = run.setup.defended.localizer
     before = copy.deepcopy(victim.state_dict())
     if name == "ffa":
-        ffa.run_stage(place, recipe.ffa, tmp_path, recipe={})
+        run.train(name, lambda setup: ffa.make_step(setup, recipe.ffa), recipe.ffa.fit)
     else:
-        mgr.run_stage(place, recipe.mgr, tmp_path, recipe={}, parent="")
+        run.train(name, lambda setup: mgr.make_step(setup, recipe.mgr), recipe.mgr.fit)
     assert all(torch.equal(before[k], v) for k, v in victim.state_dict().items())
     assert all(p.grad is None for p in victim.parameters())
     assert not any(m.training for m in victim.modules())

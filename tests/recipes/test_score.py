@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "proof" / "score.py"
+from lab import score
 
 
-@pytest.fixture
-def score(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the script as a module; it is no part of the package."""
-    spec = importlib.util.spec_from_file_location("score", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "score", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_auc_counts_pairs_and_a_tie_as_half(score: ModuleType) -> None:
+def test_auc_counts_pairs_and_a_tie_as_half() -> None:
     clean = torch.tensor([0.0, 1.0])
     assert score.auc(clean, torch.tensor([2.0])) == 1
     assert score.auc(clean, torch.tensor([1.0])) == 0.75
     assert score.auc(clean, torch.tensor([-1.0])) == 0
 
 
-def test_caught_allows_one_false_alarm_in_a_hundred(score: ModuleType) -> None:
+def test_caught_allows_one_false_alarm_in_a_hundred() -> None:
     clean = torch.arange(200.0)
     assert score.caught(clean, torch.tensor([197.0, 198.5, 500.0])) == pytest.approx(2 / 3)
 
 
-def test_risk_falls_where_the_score_leaves_out_what_fails(score: ModuleType) -> None:
+def test_risk_falls_where_the_score_leaves_out_what_fails() -> None:
     seen = score.Seen(*map(torch.tensor, ([5.0, -1.0], [0.0, 1.0], [0.0, 1.0])))
     assert score.risk(seen) == [(0.5, 0.0), (1.0, 0.5)]
     assert seen.gated.tolist() == [0.0, 1.0]
 
 
-def test_tables_and_picture_need_every_group_once(score: ModuleType, tmp_path: Path) -> None:
+def test_tables_and_picture_need_every_group_once(tmp_path: Path) -> None:
     groups = [*score.HARMLESS, "authentic"]
     groups += [f"{a}@{e:g}" for a in score.ATTACKS for e in score.EPS]
     groups += [f"{n}@{e:g}" for n in ("T4", "gate", "joint 1") for e in score.WHITE_EPS]

@@ -22,7 +22,7 @@ from ansm_plugin.recipes.mgr import Mgr
 from ansm_plugin.recipes.stage import prepare
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Shard, StepOutput
+from ansm_plugin.training.loop import StepOutput, Turn
 from ansm_plugin.weights.tensors import read_metadata, write_tensors
 
 LOCALIZER = "localizer_of_a_user:build"
@@ -61,20 +61,20 @@ def test_one_ansm_serves_two_localizers(tmp_path: Path, second: tuple[str, TwoSt
 
 
 def test_each_step_is_for_one_of_them(tmp_path: Path, second: tuple[str, TwoStageRecipe]) -> None:
-    place = prepare(second[1], ANSM("thin"), tmp_path)
-    assert not torch.equal(place.pairs.attacked, place.others[0].pairs.attacked)
+    setup = prepare(second[1], ANSM("thin"), tmp_path)
+    assert not torch.equal(setup.pairs.attacked, setup.others[0].pairs.attacked)
     seen = []
 
     def make(one: Any) -> Any:
-        number = 1 if one is place else 2
+        number = 1 if one is setup else 2
 
-        def step(generator: torch.Generator, shard: Shard) -> StepOutput:
+        def step(turn: Turn) -> StepOutput:
             seen.append(number)
             return StepOutput(torch.zeros(()), {})
 
         return step
 
-    step = place.each(make)
+    step = setup.each(make)
     for seed in range(20):
-        step(torch.Generator().manual_seed(seed), Shard(0, 1))
+        step(Turn(0, torch.Generator().manual_seed(seed)))
     assert set(seen) == {1, 2}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Labels, evaluate
 from ansm_plugin.localizer.spec import LocalizerSpec
 
 SPEC = LocalizerSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -72,4 +72,5 @@ def quick_fixture() -> EvaluationConfig:
 def evaluation_fixture(
     defended: DefendedLocalizer[ColourBlinded], sample: Sample, quick: EvaluationConfig
 ) -> Evaluation:
-    return evaluate(defended, [sample], quick, localizer="colour-blinded", ansm="decolour")
+    labels = Labels(localizer="colour-blinded", ansm="decolour")
+    return evaluate(defended, [sample], quick, labels=labels)

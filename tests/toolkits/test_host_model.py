@@ -14,7 +14,8 @@ from torch import Tensor
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.attacks import attack_spec
 from ansm_plugin.errors import LocalizerError, WeightsError
-from ansm_plugin.toolkits.host_model import DefendedHostModel, TrainingAttack, attack_batch, defend
+from ansm_plugin.toolkits.host_batch import attack_batch
+from ansm_plugin.toolkits.host_model import DefendedHostModel, TrainingAttack, defend
 from ansm_plugin.toolkits.imdlbenco import SPEC
 from ansm_plugin.weights.ansm_file import Provenance, identify, save_ansm
 from ansm_plugin.weights.tensors import write_tensors
@@ -133,7 +134,7 @@ def loaded_quietly(pair: DefendedHostModel, state: dict[str, Tensor]) -> Any:
         return pair.load_state_dict(state)
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
 def test_a_checkpoint_of_the_bare_model_leaves_the_ansm_alone(prefix: str) -> None:
     other = HostModel()
     torch.nn.init.normal_(other.head.weight)

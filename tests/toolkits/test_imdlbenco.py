@@ -234,9 +234,16 @@ def test_the_white_box_attack_goes_through_the_ansm(
     assert through == [pair.localizer, pair]
 
 
-@pytest.mark.parametrize(("eps", "steps"), [([0.0], 1), ([300.0], 1), ([4.0], 0)])
-def test_numbers_out_of_range_are_refused(eps: list[float], steps: int) -> None:
-    with pytest.raises(ConfigError, match="1 or more"):
+@pytest.mark.parametrize(
+    ("eps", "steps", "said"),
+    [
+        ([0.0], 1, r"attack_eps is \[0\.0\]; .* at most 255"),
+        ([300.0], 1, "at most 255"),
+        ([4.0], 0, "attack_steps is 0; allowed: 1 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(eps: list[float], steps: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
         attack_plan(["pgd"], eps, steps, is_defended=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
 import resource
@@ -17,26 +18,39 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.attack_score import FEATURES, AttackScore
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.weights import tensors
 from ansm_plugin.weights.ansm_file import (
     FORMAT_VERSION,
+    AnsmFile,
     Provenance,
     identify,
     load_ansm,
-    read_ansm_metadata,
+    read_provenance,
     save_ansm,
 )
 from ansm_plugin.weights.tensors import (
     load_localizer_weights,
     load_strictly,
+    read_metadata,
     sha256_of,
     write_tensors,
 )
 
 THIN = Architecture(widths=(4, 6), encoder_blocks=(1, 1), decoder_blocks=(1,))
+WHOLE = Provenance(
+    stage="mgr",
+    localizer={"family": "plain", "class": "Conv2d", "sha256": "ab", "also": "cd"},
+    normalisation={"mean": [0.5, 0.4, 0.3], "std": [1.0, 1.0, 1.0], "source": "explicit"},
+    recipe={"data": {"count": 3}, "also": []},
+    metrics={"f1": 0.5},
+    parent="ef",
+)
+SCORE = AttackScore(weights=(0.5,) * len(FEATURES), bias=-1.0)
 
 
 def trained() -> ANSM:
@@ -54,7 +68,7 @@ def saved(tmp_path: Path) -> Path:
 def rewritten(saved: Path, **metadata: str) -> Path:
     """Return a copy of a file with other metadata."""
     path = saved.with_name("rewritten.safetensors")
-    save_file(load_file(saved), path, metadata={**read_ansm_metadata(saved), **metadata})
+    save_file(load_file(saved), path, metadata={**read_metadata(saved), **metadata})
     return path
 
 
@@ -84,7 +98,7 @@ def test_provenance_is_written_as_json(tmp_path: Path, tiny: nn.Module) -> None:
         metrics={"f1": 0.5},
         parent="p",
     )
-    metadata = read_ansm_metadata(save_ansm(trained(), tmp_path / "a.safetensors", origin))
+    metadata = read_metadata(save_ansm(trained(), tmp_path / "a.safetensors", origin))
     assert metadata["format"] == "ansm"
     assert metadata["format_version"] == str(FORMAT_VERSION)
     assert metadata["stage"] == "mgr"
@@ -109,6 +123,48 @@ def test_loading_into_a_module_fills_it_in_place(saved: Path) -> None:
     ansm = ANSM(THIN)
     assert load_ansm(saved, into=ansm) is ansm
     assert not ansm.is_identity
+
+
+def test_all_of_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = AnsmFile(ansm=trained(), provenance=WHOLE, score=SCORE, others={"note": "kept"})
+    again = AnsmFile.read(file.write(tmp_path / "a.safetensors"))
+    assert (again.provenance, again.score, again.others) == (WHOLE, SCORE, {"note": "kept"})
+    assert again.path == tmp_path / "a.safetensors"
+    assert read_provenance(tmp_path / "a.safetensors") == WHOLE
+    assert all(
+        torch.equal(v, file.ansm.state_dict()[k]) for k, v in again.ansm.state_dict().items()
+    )
+    again.write(tmp_path / "b.safetensors")
+    assert sha256_of(tmp_path / "b.safetensors") == sha256_of(tmp_path / "a.safetensors")
+
+
+def test_a_file_in_half_precision_stays_one(saved: Path, tmp_path: Path) -> None:
+    half = {k: v.half() for k, v in load_file(saved).items()}
+    write_tensors(half, saved, read_metadata(saved))
+    file = AnsmFile.read(saved)
+    assert {p.dtype for p in file.ansm.parameters()} == {torch.float32}
+    replace(file, score=SCORE).write(tmp_path / "scored.safetensors")
+    written = load_file(tmp_path / "scored.safetensors")
+    assert all(torch.equal(written[k], v) for k, v in half.items())
+
+
+def test_a_file_is_opened_once(
+    saved: Path, tiny: nn.Module, tiny_spec: LocalizerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    plain, native = io.open, tensors.safe_open
+    monkeypatch.setattr(
+        io,
+        "open",
+        lambda file, *given, **more: opened.append(str(file)) or plain(file, *given, **more),
+    )
+    monkeypatch.setattr(
+        tensors, "safe_open", lambda file, **more: opened.append(file) or native(file, **more)
+    )
+    wrap_with_ansm(tiny, str(saved), spec=tiny_spec)
+    assert opened == [str(saved)]
+    read_provenance(saved)
+    assert opened == [str(saved)] * 2
 
 
 # --- files that are not what they should be -------------------------------------------------------
@@ -159,6 +215,22 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match="not one of an ANSM"):
         load_ansm(path)
+
+
+@pytest.mark.parametrize("key", ["localizer", "normalisation", "recipe", "metrics"])
+@pytest.mark.parametrize("text", ["[1]", "{", "7"])
+def test_a_damaged_provenance_is_refused(saved: Path, key: str, text: str) -> None:
+    damaged = rewritten(saved, **{key: text})
+    for read in (AnsmFile.read, read_provenance):
+        with pytest.raises(WeightsError, match=f"which localizer|entry '{key}'"):
+            read(damaged)
+    assert load_ansm(damaged).architecture == THIN  # who wants the module alone gets it
+
+
+def test_what_a_file_does_not_say_is_empty(saved: Path) -> None:
+    bare = {k: v for k, v in read_metadata(saved).items() if k.startswith(("format", "arch"))}
+    save_file(load_file(saved), saved, metadata=bare)
+    assert AnsmFile.read(saved).provenance == Provenance(stage="")
 
 
 @pytest.mark.parametrize("version", [str(FORMAT_VERSION + 1), "new", ""])
@@ -219,6 +291,18 @@ def test_another_localizer_is_a_warning_that_names_both(
     given = fingerprint(tiny)[:12]
     with pytest.warns(UserWarning, match=f"trained for Linear.*given is TinyLocalizer.*{given}"):
         wrap_with_ansm(tiny, str(path), spec=tiny_spec)
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "is_for"),
+    [({}, "c", True), ({"sha256": "a"}, "a", True), ({"sha256": "a"}, "c", False),
+     ({"sha256": "a", "also": "b c"}, "c", True), ({"sha256": "a", "also": "b c"}, "b c", False)],
+)  # fmt: skip
+def test_a_file_says_for_which_localizers_it_is(
+    known: dict[str, str], state: str, is_for: bool
+) -> None:
+    file = AnsmFile(ansm=trained(), provenance=Provenance(localizer=known))
+    assert file.is_for(state) == is_for
 
 
 def test_localizer_weights_are_loaded_strictly(tmp_path: Path, tiny: nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from ansm_plugin.cli import main
 from ansm_plugin.errors import WeightsError
-from ansm_plugin.weights.convert import common_prefix, convert_checkpoint
+from ansm_plugin.weights.convert import convert_checkpoint
 
 
 class Malicious:
@@ -68,11 +68,6 @@ def test_the_state_is_found_and_wrappers_prefixes_are_stripped(
     assert done.kept == tuple(state)
     assert done.beside == ("epoch",) * len(place)
     assert_same(target, state)
-
-
-def test_a_prefix_that_not_all_names_carry_stays() -> None:
-    assert common_prefix({"module.a": 0, "b": 0}) == ""
-    assert common_prefix({"module.model.a": 0, "module.model.b": 0}) == "module.model."
 
 
 def test_values_without_a_tensor_are_dropped_and_named(

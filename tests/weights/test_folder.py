@@ -13,7 +13,7 @@ from torch import nn
 
 from ansm_plugin import DefendedLocalizer, LocalizerSpec, load_pretrained, wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
-from ansm_plugin.commands.info import describe_file
+from ansm_plugin.commands.facts import describe_file
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.weights.ansm_file import Provenance
 

@@ -8,8 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
+from torch import nn
+
+from ansm_plugin.ansm import ANSM
 from ansm_plugin.attacks import ATTACKS
-from ansm_plugin.evaluation.results import Row, clean_row, row_pairs, strongest_white_box
+from ansm_plugin.evaluation.results import (
+    BARE,
+    DEFENDED,
+    NO_ATTACK,
+    T0,
+    T1,
+    T2,
+    T3,
+    T4,
+    T6,
+    Row,
+    Rows,
+)
 from ansm_plugin.metrics.defence import MIN_DAMAGE
 
 _SLACK = 0.02  # differences of F1 below this are noise of the random start
@@ -20,16 +35,21 @@ UNTRAINED = (
 )
 
 
-def find_alarms(rows: tuple[Row, ...], *, is_untrained: bool) -> tuple[str, ...]:
+def is_untrained(ansm: nn.Module) -> bool:
+    """Return whether a module is an ANSM that adds nothing yet."""
+    return isinstance(ansm, ANSM) and ansm.is_identity
+
+
+def find_alarms(rows: Rows, *, is_untrained: bool) -> tuple[str, ...]:
     """Return what is wrong or suspicious, in plain words; empty where nothing is."""
     untrained = (UNTRAINED,) if is_untrained else ()
     found = (_idle_attacks, _rising_f1, _weak_white_box, _leaked_masks)
     return (*untrained, *(alarm for find in found for alarm in find(rows)))
 
 
-def _idle_attacks(rows: tuple[Row, ...]) -> Iterator[str]:
-    clean = clean_row(rows, "none").f1
-    for bare, _ in row_pairs(rows):
+def _idle_attacks(rows: Rows) -> Iterator[str]:
+    clean = rows.clean(BARE).f1
+    for bare, _ in rows.pairs():
         if clean - bare.f1 < MIN_DAMAGE:
             yield (
                 f"{bare.key} does nothing: the bare localizer scores F1 {bare.f1:.3f} attacked and "
@@ -38,7 +58,7 @@ def _idle_attacks(rows: tuple[Row, ...]) -> Iterator[str]:
             )
 
 
-def _rising_f1(rows: tuple[Row, ...]) -> Iterator[str]:
+def _rising_f1(rows: Rows) -> Iterator[str]:
     """A larger ball holds the smaller one: an attack that then does less searched it badly."""
     attacked = [row for row in rows if _is_direct(row)]
     attacked.sort(key=lambda row: (row.threat, row.attack, row.eps_255))
@@ -53,14 +73,14 @@ def _rising_f1(rows: tuple[Row, ...]) -> Iterator[str]:
 
 def _is_direct(row: Row) -> bool:
     """Return whether the scored model is the one that was attacked."""
-    return (row.threat, row.defence) in {("T1", "none"), ("T4", "ansm")}
+    return (row.threat, row.defence) in {(T1, BARE), (T4, DEFENDED)}
 
 
-def _weak_white_box(rows: tuple[Row, ...]) -> Iterator[str]:
+def _weak_white_box(rows: Rows) -> Iterator[str]:
     """Who knows the module can do no worse than who does not; else its gradients mislead."""
-    for strongest_white in strongest_white_box(rows):
-        eps = strongest_white.eps_255
-        others = [r for r in rows if r.defence == "ansm" and r.eps_255 == eps and _is_blinder(r)]
+    for strongest_white in rows.strongest_white_box():
+        same = rows.only(defence=DEFENDED, eps_255=strongest_white.eps_255)
+        others = [row for row in same if _is_blinder(row)]
         strongest = min(others, key=lambda row: row.f1, default=strongest_white)
         if strongest_white.f1 > strongest.f1 + _SLACK:
             yield (
@@ -73,13 +93,13 @@ def _weak_white_box(rows: tuple[Row, ...]) -> Iterator[str]:
 
 def _is_blinder(row: Row) -> bool:
     """Return whether the attacker knew less than the module; a channel is no attacker."""
-    return row.threat in {"T0", "T1", "T2", "T3", "T6"} and row.attack != "none"
+    return row.threat in {T0, T1, T2, T3, T6} and row.attack != NO_ATTACK
 
 
-def _leaked_masks(rows: tuple[Row, ...]) -> Iterator[str]:
+def _leaked_masks(rows: Rows) -> Iterator[str]:
     """Noise made with the true mask can carry it: then a module reads the mask from the noise."""
-    original = clean_row(rows, "ansm").f1
-    carriers = [row for row in rows if row.defence == "ansm" and _knows_mask(row)]
+    original = rows.clean(DEFENDED).f1
+    carriers = [row for row in rows.only(defence=DEFENDED) if _knows_mask(row)]
     best = max(carriers, key=lambda row: row.f1, default=None)
     if best is not None and best.f1 > original + _LEAK:
         yield (
@@ -93,4 +113,4 @@ def _leaked_masks(rows: tuple[Row, ...]) -> Iterator[str]:
 def _knows_mask(row: Row) -> bool:
     """Return whether the noise was made with the true mask; noise on features (T3) is not."""
     spec = ATTACKS.get(row.attack)
-    return row.threat in {"T1", "T2"} and (spec is None or spec.objective != "hide")
+    return row.threat in {T1, T2} and (spec is None or spec.objective != "hide")

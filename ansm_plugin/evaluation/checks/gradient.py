@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward
 from ansm_plugin.attacks.objectives import bce
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.results import T4
+from ansm_plugin.localizer.call import Forward, Perturb
 
 Value = Callable[[Tensor], Tensor]
 _DIRECTIONS = 24
@@ -25,7 +26,7 @@ _ZERO_SHARE = 0.5
 
 
 def probe(
-    forward: Forward, perturbation: Forward, sample: Sample, config: EvaluationConfig
+    forward: Forward, perturbation: Perturb, sample: Sample, config: EvaluationConfig
 ) -> tuple[str, ...]:
     """Return reasons to distrust attacks through a module, in plain words.
 
@@ -35,7 +36,7 @@ def probe(
         sample: a few forged images.
         config: its white-box attack is what is in doubt; without T4 nothing is probed.
     """
-    if "T4" not in config.threats or not config.white_box_steps:
+    if T4 not in config.threats or not config.white_box_steps:
         return ()
     generator = attack_generator(config.seed, "probe", 0, 0)
     images, masks = sample.images, sample.masks

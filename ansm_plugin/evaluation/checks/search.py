@@ -12,11 +12,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks import Forward, attack_spec, run_attack
+from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.objectives import bce
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.results import T4
+from ansm_plugin.localizer.call import Forward
 from ansm_plugin.metrics.masks import f1_scores
 
 HUGE_255 = 64.0  # grey levels: more noise than any photograph survives
@@ -33,7 +35,7 @@ def search_doubts(forward: Forward, sample: Sample, config: EvaluationConfig) ->
         sample: a few forged images.
         config: gives the steps and the largest radius of T4.
     """
-    if "T4" not in config.threats or not config.white_box_steps:
+    if T4 not in config.threats or not config.white_box_steps:
         return
     eps, steps = max(config.white_box_eps_255), config.white_box_steps
     efforts = sorted({1, max(1, steps // 2), steps})

@@ -6,6 +6,7 @@ import pytest
 
 from ansm_plugin.evaluation import Row
 from ansm_plugin.evaluation.checks.alarms import find_alarms
+from ansm_plugin.evaluation.results import Rows
 
 
 def _row(threat: str, defence: str, f1: float, eps: float = 0, attack: str = "pgd") -> Row:
@@ -14,9 +15,9 @@ def _row(threat: str, defence: str, f1: float, eps: float = 0, attack: str = "pg
     return Row(threat=threat, attack=name, eps_255=eps, steps=5, defence=defence, **scores)  # type: ignore[arg-type]
 
 
-def _table(*attacked: Row) -> tuple[Row, ...]:
+def _table(*attacked: Row) -> Rows:
     """Return rows of a localizer with clean F1 0.9 and the given attacked rows."""
-    return (_row("T0", "none", 0.9), _row("T0", "ansm", 0.9), *attacked)
+    return Rows((_row("T0", "none", 0.9), _row("T0", "ansm", 0.9), *attacked))
 
 
 def _grey(eps: float, bare: float, defended: float) -> tuple[Row, Row]:
@@ -39,7 +40,7 @@ def test_no_alarm_where_nothing_is_suspicious() -> None:
         (_table(*_grey(4, 0.1, 0.96), *_grey(8, 0.1, 0.9)), "0.960 under T1 pgd@4, 0.900 without"),
     ],
 )
-def test_each_alarm_names_its_attack(rows: tuple[Row, ...], message: str) -> None:
+def test_each_alarm_names_its_attack(rows: Rows, message: str) -> None:
     """Suspicious rows raise one alarm that says which."""
     (alarm,) = find_alarms(rows, is_untrained=False)
     assert message in alarm

@@ -1,0 +1,21 @@
+"""The radius of an attack in grey levels, as users write it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ansm_plugin.errors import ConfigError
+
+
+def require_radii_255(name: str, radii: float | Sequence[float]) -> None:
+    """Raise ConfigError unless a radius, or each of one or more, is in (0, 255] grey levels.
+
+    `name` is what the user calls it. NaN is refused.
+    """
+    several = isinstance(radii, Sequence)
+    each = radii if isinstance(radii, Sequence) else (radii,)
+    if not each or not all(0 < radius <= 255 for radius in each):
+        raise ConfigError(
+            f"{name} is {radii}; allowed: {'one radius or more, each ' if several else ''}"
+            "above 0 and at most 255 grey levels."
+        )

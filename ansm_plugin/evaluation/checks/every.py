@@ -1,0 +1,34 @@
+"""All reasons to distrust an evaluation: those in its rows, in the gradient, in the search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansm_plugin.data.samples import Sample
+from ansm_plugin.defended import DefendedLocalizer
+from ansm_plugin.evaluation.checks.alarms import find_alarms, is_untrained
+from ansm_plugin.evaluation.checks.gradient import probe
+from ansm_plugin.evaluation.checks.search import search_doubts
+from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.results import Rows
+from ansm_plugin.localizer.call import mask_forward
+
+
+def every_alarm(
+    rows: Rows, defended: DefendedLocalizer[Any], few: Sample, config: EvaluationConfig
+) -> tuple[str, ...]:
+    """Return what is wrong or suspicious, in plain words; empty where nothing is.
+
+    Args:
+        rows: of the evaluation.
+        defended: what was evaluated, in eval mode.
+        few: some forged images, on its device, to try gradient and search on.
+        config: of the evaluation.
+    """
+    # In fp32: the steps of bf16 are larger than the differences that are looked for.
+    exact = mask_forward(defended, defended.spec)
+    return (
+        *find_alarms(rows, is_untrained=is_untrained(defended.ansm)),
+        *probe(exact, defended.pixels.perturbation, few, config),
+        *search_doubts(exact, few, config),
+    )

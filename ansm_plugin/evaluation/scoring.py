@@ -1,0 +1,155 @@
+"""The long part of an evaluation: every cell on every batch, one batch in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ansm_plugin.data.samples import Facts, Sample
+from ansm_plugin.data.tiles import Tiling
+from ansm_plugin.errors import ImageError
+from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.images import Batch, shared_noise
+from ansm_plugin.evaluation.plan import Cell
+from ansm_plugin.evaluation.records import Records, key_of
+from ansm_plugin.evaluation.results import DEFENDED, Defence
+from ansm_plugin.evaluation.scores import Scores, joined, quality_of, score
+from ansm_plugin.localizer.call import Forward
+from ansm_plugin.system.processes import Processes
+from ansm_plugin.system.progress import Progress
+
+CellScores = Mapping[Defence, Scores]
+_FEW = 4  # images that gradient and search are tried on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What is run on every batch.
+
+    Attributes:
+        cells: the attacks.
+        attacked: what they go through, by name: pixels -> mask logits.
+        scored: the defences, by name: pixels -> mask logits, one tile of them at a time.
+        suppress: pixels -> pixels behind the module, one tile of them at a time.
+        tiling: how large images are cut.
+        config: how hard it is.
+        device: where all of this runs.
+    """
+
+    cells: Sequence[Cell]
+    attacked: Mapping[str, Forward]
+    scored: Mapping[str, Forward]
+    suppress: Forward
+    tiling: Tiling
+    config: EvaluationConfig
+    device: torch.device
+
+    def place(self, sample: Sample) -> Sample:
+        """Return a batch as floats where everything runs."""
+        images, masks, names = sample
+        return Sample(images.float().to(self.device), masks.float().to(self.device), names)
+
+    def score(self, batch: Batch, cell: Cell) -> dict[Defence, Scores]:
+        """Score every defence of a cell, and what noise or module did to the images."""
+        images, masks, forged, originals = batch.images(cell)
+        found = {d: score(self.scored[d], images, masks, forged) for d in cell.scored}
+        if originals is not None:
+            quality = quality_of(images, originals)  # slow, and the same before every defence
+            return {d: values._replace(**quality) for d, values in found.items()}
+        if not cell.channel:  # T0: what the defence adds where there is nothing to suppress
+            chosen = images if bool(forged.all()) else images[forged]  # choosing copies
+            with torch.no_grad():
+                suppressed = self.suppress(chosen)
+            found[DEFENDED] = found[DEFENDED]._replace(**quality_of(suppressed, chosen))
+        return found
+
+
+class Scoring:
+    """The scores of all cells on all samples; each batch is read once, if any of it is missing.
+
+    Args:
+        bench: what is run.
+        samples: the batches.
+        facts: what is known of them.
+        records: finished parts, which are neither read nor run again.
+    """
+
+    def __init__(
+        self, bench: Bench, samples: Sequence[Sample], facts: Facts, records: Records
+    ) -> None:
+        self._bench = bench
+        self._samples = samples
+        self._facts = facts
+        self._records = records
+        self._shared = shared_noise(bench.cells)
+        self._few: Sample | None = None
+
+    def run(self, progress: Progress, among: Processes) -> list[dict[Defence, Scores]]:
+        """Return the scores of each cell by defence, those of all processes.
+
+        `progress` is called with "evaluate", finished and all parts, and no logs.
+        """
+        cells = self._bench.cells
+        total = len(cells) * len(self._samples)
+        mine = {  # by batch: starts are seeded by its number
+            index: self._batch_scores(index, progress, total)
+            for index in range(len(self._samples))
+            if among.owns(index)
+        }
+        parts = {index: scores for part in among.gather(mine) for index, scores in part.items()}
+        return [
+            {d: joined([parts[index][position][d] for index in sorted(parts)]) for d in cell.scored}
+            for position, cell in enumerate(cells)
+        ]
+
+    def few_forged(self) -> Sample:
+        """Return a few forged images of the first batch that has any, no larger than a tile."""
+        if self._few is None:  # another process's batch, or every part of it was known
+            if self._facts.first_forged is None:
+                raise ImageError("no image is forged; F1 needs at least one.")
+            self._read(self._facts.first_forged)
+        assert self._few is not None
+        return self._few
+
+    def _batch_scores(self, index: int, progress: Progress, total: int) -> list[CellScores]:
+        batch: Batch | None = None
+        found: list[CellScores] = []
+        for cell in self._bench.cells:
+            key = key_of(cell, index)
+            scores = self._records.get(key)
+            if scores is None or set(scores) != set(cell.scored):
+                batch = batch or self._batch(index)
+                scores = self._bench.score(batch, cell)
+                self._records.put(key, scores)
+            found.append(scores)
+            # Parts of other processes, which are about as far, count as finished.
+            progress("evaluate", index * len(self._bench.cells) + len(found), total, {})
+        return found
+
+    def _batch(self, index: int) -> Batch:
+        bench = self._bench
+        return Batch(
+            self._read(index), index, bench.attacked, bench.config, bench.tiling, self._shared
+        )
+
+    def _read(self, index: int) -> Sample:
+        sample = self._bench.place(self._samples[index])
+        if index == self._facts.first_forged:
+            self._few = _few_forged(sample, self._bench.tiling)
+        return sample
+
+
+def _few_forged(sample: Sample, tiling: Tiling) -> Sample:
+    """Return the first forged images of a batch, cut to a tile; copied, to let go of the batch."""
+    images, masks, names = sample
+    forged = masks.flatten(1).any(1)
+    images, masks = images[forged][:_FEW], masks[forged][:_FEW]
+    rows, columns = tiling.fullest(masks)
+    return Sample(_cut(images, rows, columns), _cut(masks, rows, columns), names[:_FEW])
+
+
+def _cut(pixels: Tensor, rows: slice, columns: slice) -> Tensor:
+    return pixels[..., rows, columns].clone()

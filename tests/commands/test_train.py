@@ -1,0 +1,198 @@
+"""`ansm train`: options of a recipe, its config file, short options, and messages for mistakes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ansm_plugin.cli import main
+from ansm_plugin.commands import train
+from ansm_plugin.commands.recipe_options import expand_aliases, read_options
+from ansm_plugin.data.crops import DataConfig
+from ansm_plugin.recipes.config import save_config
+from ansm_plugin.recipes.registry import recipe_module, recipe_names
+from ansm_plugin.system.progress import Progress
+from ansm_plugin.training.config import FitConfig
+
+Capture = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy:
+    """A recipe of two stages."""
+
+    localizer: str = "toy"
+    data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=7))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """A recipe whose stages have their own lengths."""
+
+    first: Toy = field(default_factory=Toy)
+    second: Toy = field(default_factory=Toy)
+
+
+class ToyRecipe:
+    """Writes its config instead of weights."""
+
+    RECIPE = Toy
+    got: Toy | None = None
+
+    def run(self, recipe: Toy, output: Path, progress: Progress) -> Path:
+        """Remember the recipe."""
+        self.got = recipe
+        progress("toy", 1, 1, {"loss": 0.5, "saturated": 0.01, "gradient": 3.0})
+        return output / "toy.safetensors"
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToyRecipe:
+    """Stand a recipe in that trains nothing."""
+    recipe = ToyRecipe()
+    monkeypatch.setattr(train, "recipe_module", lambda _: recipe)
+    return recipe
+
+
+def test_short_options_set_the_fields_of_the_recipe(
+    toy: ToyRecipe, tmp_path: Path, capsys: Capture
+) -> None:
+    options = ["--localizer", "smp:Unet", "--images", "i", "--masks", "m", "--pattern", "train_*"]
+    arguments = [*options, "--steps", "3", "--fit.batch-size", "5", "--output", str(tmp_path)]
+    assert main(["train", "localizer", *arguments]) == 0
+    assert toy.got is not None
+    assert toy.got.localizer == "smp:Unet"
+    assert (toy.got.data.images, toy.got.data.masks) == (Path("i"), Path("m"))
+    assert toy.got.data.pattern == "train_*"
+    assert (toy.got.fit.steps, toy.got.fit.batch_size) == (3, 5)
+    said = capsys.readouterr()
+    assert f"wrote {tmp_path / 'toy.safetensors'}" in said.out
+    assert "toy 1/1  loss 0.5  saturated 1.0%" in said.err
+
+
+def test_options_override_the_config_file(toy: ToyRecipe, tmp_path: Path) -> None:
+    save_config(Toy(localizer="mine", fit=FitConfig(steps=9, seed=4)), tmp_path / "c.toml")
+    arguments = ["--config", str(tmp_path / "c.toml"), "--output", str(tmp_path), "--fit.seed", "5"]
+    assert main(["train", "localizer", *arguments]) == 0
+    assert toy.got is not None
+    assert (toy.got.localizer, toy.got.fit.steps, toy.got.fit.seed) == ("mine", 9, 5)
+
+
+def test_a_short_option_reaches_every_stage() -> None:
+    given = {"--steps": "3", "--images": None}
+    assert expand_aliases(Nested, given) == [
+        "--first.fit.steps",
+        "3",
+        "--second.fit.steps",
+        "3",
+    ]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_options_of_each_recipe_can_be_read(name: str) -> None:
+    kind = recipe_module(name).RECIPE  # type: ignore[attr-defined]
+    arguments = ["--output", "out", "--localizer", "x", "--steps", "3", "--images", "photos"]
+    config, output = read_options(kind, name, arguments)
+    assert output == Path("out")
+    assert (config.localizer, config.data.images) == ("x", Path("photos"))
+    fits = [value for key, value in flat(asdict(config)) if key.endswith("fit.steps")]
+    assert fits
+    assert set(fits) == {3}
+
+
+def flat(table: dict[str, object], above: str = "") -> list[tuple[str, object]]:
+    """Return the dotted keys and values of nested dicts."""
+    pairs: list[tuple[str, object]] = []
+    for key, value in table.items():
+        path = above + key
+        pairs += flat(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
+    return pairs
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--output is missing"),
+        (("--output", "out", "--fit.stepz", "3"), "--fit.steps"),
+        (("--output", "out", "--steps", "many"), "many"),
+        (("--output", "out", "--steps", "0"), "must be above 0"),
+        (("--output", "out", "--config", "none.toml"), "cannot read config none.toml"),
+    ],
+)
+def test_mistakes_in_train_get_one_message(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "localizer", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_field_in_a_config_offers_the_nearest(
+    toy: ToyRecipe, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "c.toml").write_text("localiser = 'x'")
+    arguments = ["--config", str(tmp_path / "c.toml"), "--output", str(tmp_path)]
+    assert main(["train", "localizer", *arguments]) == 2
+    assert "Nearest: localizer" in capsys.readouterr().err
+    assert toy.got is None
+
+
+def test_an_unknown_recipe_offers_the_nearest(capsys: Capture) -> None:
+    assert main(["train", "two_stage", "--output", "out"]) == 2
+    assert "Nearest: two-stage" in capsys.readouterr().err
+
+
+def test_train_without_recipe_shows_the_options(capsys: Capture) -> None:
+    assert main(["train"]) == 2
+    said = capsys.readouterr()
+    assert "--config FILE.toml" in said.out
+    assert "no recipe was given" in said.err
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_exits_130(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = [
+        "train", "localizer", "--output", str(out), "--steps", "100000", "--data.count", "64",
+        "--fit.batch-size", "2", "--fit.checkpoint-every", "1", "--fit.precision", "fp32",
+    ]  # fmt: skip
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    make_photograph(photos / "one.png")
+    arguments += ["--images", str(photos)]
+    code = f"import sys; from ansm_plugin.cli import main; sys.exit(main({arguments}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    checkpoint = out / "localizer.checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Run the same command to go on" in said
+    assert "Traceback" not in said
+    assert checkpoint.exists()
+
+
+def make_photograph(path: Path) -> None:
+    """Write a small photograph of noise."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
