@@ -154,11 +154,11 @@ class ANSM(nn.Module):
 
     @property
     def is_identity(self) -> bool:
-        """Whether the module is untrained: the perturbation of every image is exactly 0."""
-        return not any(bool(p.detach().any()) for p in self.trunk.head.parameters())
+        """Whether it is untrained: its perturbation is exactly 0. False on the meta device."""
+        return not any(p.is_meta or bool(p.detach().any()) for p in self.trunk.head.parameters())
 
     def raw(self, images: Tensor) -> Tensor:
-        """Return the perturbation before tanh and bound, in fp32.
+        """Return the perturbation before tanh and bound, in fp32, of images of any dtype.
 
         Shape: `(B, 3, H, W)` in [0, 1] -> the same shape, unbounded. Any H and W.
         """
@@ -167,12 +167,15 @@ class ANSM(nn.Module):
                 f"ANSM was given shape {tuple(images.shape)}; it takes (B, 3, H, W) in [0, 1]."
             )
         height, width = images.shape[-2:]
+        images = images.to(self.trunk.head.weight.dtype)
         stride = self.architecture.stride
         padding = (0, -width % stride, 0, -height % stride)
         padded = functional.pad(images, padding, mode="replicate") if any(padding) else images
         with self._autocast(images.device.type):
             raw: Tensor = self.trunk(padded)
-        return raw[..., :height, :width].float()
+        raw = raw[..., :height, :width].float()
+        # In fp16 sums overflow to infinity, and the difference of two is no number at all.
+        return raw.nan_to_num(0.0) if images.dtype is torch.float16 else raw
 
     def bounded(self, raw: Tensor) -> Tensor:
         """Squash a raw perturbation into [-e_d, e_d]."""

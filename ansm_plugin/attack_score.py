@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ansm_plugin.errors import ConfigError, WeightsError
+from ansm_plugin.localizer.modes import autocast
 
 FALSE_ALARMS = 0.01  # share of unattacked images, originals and harmless processing, above 0
 _LEVELS = 255.0  # grey levels
@@ -124,7 +125,7 @@ def features(pixels: Tensor, delta: Tensor, bare: Tensor, defended: Tensor) -> T
     Returns:
         `(B, F)`, fp32.
     """
-    with torch.autocast(pixels.device.type, enabled=False):
+    with autocast(pixels.device, to_bf16=False):
         found = _Statistics(pixels, delta, bare, defended)
         return torch.stack([getattr(found, name)() for name in FEATURES], dim=1)
 
@@ -152,7 +153,7 @@ class AttackScore:
 
     def __call__(self, features_BF: Tensor) -> Tensor:
         """Return the score of each image. Shape: `(B, F)` -> `(B,)`, real, 0 at the threshold."""
-        weights = torch.tensor(self.weights, device=features_BF.device)
+        weights = torch.tensor(self.weights, dtype=features_BF.dtype, device=features_BF.device)
         return features_BF @ weights + self.bias
 
     def as_dict(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Nothing heavy is imported before a command is chosen, so that `ansm --help` answers at once.
 
-Exit codes: 0 done; 2 the user's mistake, with one message on stderr; 130 interrupted; 1 ours.
+Exit codes: 0 done; 2 the user's mistake, with one message on stderr; 130 interrupted; 1 ours, or
+that of other code which was called, named by file and line.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from ansm_plugin.commands.options import Parser, add_options, read
+from ansm_plugin.commands.options import Parser, add_options, made_explicit, read, take_rest
 from ansm_plugin.errors import AnsmError, ConfigError, TrainingInterrupted, unknown_name
+from ansm_plugin.system.blame import culprit
 from ansm_plugin.system.lock import only_run_in
-from ansm_plugin.system.text import harmless
+from ansm_plugin.system.text import any_encoding, harmless, one_line
 
 COMMANDS = (  # in the order of the help
     "demo",
@@ -52,25 +54,24 @@ _INTERRUPTED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
+    What the encoding of stdout and stderr lacks is printed as an escape.
+
     Args:
         argv: arguments without the program's name; None takes those of the process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with _one_line_warnings(), _terminable():
+    with any_encoding(), _one_line_warnings(), _terminable():
         try:
             _dispatch(arguments)
-        except SystemExit as stop:  # argparse and tyro have said what is wrong
-            return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
         except (KeyboardInterrupt, TrainingInterrupted) as stop:
             return _fail(str(stop) or _INTERRUPTED, 130)
         except BrokenPipeError:  # the reader of our output has gone: `ansm info FILE | head`
             _silence_stdout()
             return 0
-        except (AnsmError, OSError) as error:
+        except AnsmError as error:
             return _fail(str(error), 2)
-        except Exception:
-            traceback.print_exc()
-            return _fail("this is a mistake in ansm_plugin; please report the lines above.", 1)
+        except (Exception, SystemExit) as error:
+            return _unforeseen(error)
     return 0
 
 
@@ -83,11 +84,23 @@ def _dispatch(arguments: list[str]) -> None:
     if name == "train":  # its options come from the recipe's config, so it reads them itself
         _module(name).run(arguments[1:])
         return
-    parsed = vars(_parser().parse_args(arguments or ["--help"]))
-    command = _module(parsed["command"])
-    options = read(command.OPTIONS, parsed, shlex.join(["ansm", *arguments]))
+    options = _options(name, arguments)
+    command = _module(name)
     with only_run_in(options.output if name in _RESUMED else None):
         command.run(options)
+
+
+def _options(name: str, arguments: list[str]) -> Any:
+    """Return the options of a command as its dataclass; what argparse refuses ends the program."""
+    parser = _parser()
+    if name.startswith("-"):
+        parser.parse_args([*arguments, "--help"])  # --version, or what it does not know
+    kind = _module(name).OPTIONS
+    given, rest = parser.parse_known_args([name, *made_explicit(kind, arguments[1:])])
+    parsed = vars(given)
+    if rest and (wrong := take_rest(kind, parsed, rest)):
+        parser.error(wrong)
+    return read(kind, parsed, shlex.join(["ansm", *arguments]))
 
 
 def _keep_freed_memory() -> None:
@@ -134,6 +147,22 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _unforeseen(error: Exception | SystemExit) -> int:
+    """Say whose mistake it is: that of other code which we called, the system's, or ours."""
+    place = culprit(error)
+    if place is not None:
+        said = one_line(f"{type(error).__name__}: {error}".rstrip(": "))
+        code = _fail(f"the mistake is in {place}, not in ansm_plugin: {said}", 1)
+        traceback.print_exception(error)
+        return code
+    if isinstance(error, SystemExit):  # argparse and tyro have said what is wrong
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
+    if isinstance(error, OSError):
+        return _fail(str(error), 2)
+    traceback.print_exception(error)
+    return _fail("this is a mistake in ansm_plugin; please report the lines above.", 1)
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end a command as Ctrl-C does: with a message, and tidily."""
@@ -165,6 +194,7 @@ def _one_line_warnings() -> Iterator[None]:
     """Print our own warnings as one line without source code; others as Python does."""
     with warnings.catch_warnings():
         as_python_does = warnings.showwarning
+        said: set[str] = set()  # both stages of a recipe read the same folder
 
         def show(
             message: Warning | str,
@@ -175,7 +205,10 @@ def _one_line_warnings() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if Path(filename).is_relative_to(Path(__file__).parent):
-                print(f"warning: {harmless(str(message))}", file=sys.stderr)
+                text = harmless(str(message))
+                if text not in said:
+                    said.add(text)
+                    print(f"warning: {text}", file=sys.stderr)
             else:
                 as_python_does(message, category, filename, lineno, file, line)
 

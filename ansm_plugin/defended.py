@@ -15,7 +15,8 @@ from ansm_plugin.errors import ConfigError, LocalizerError, WeightsError
 from ansm_plugin.gate import Examined, gated, judge, require_score
 from ansm_plugin.localizer.call import call_padded, mask_forward, require_inputs
 from ansm_plugin.localizer.families import describe
-from ansm_plugin.localizer.modes import device_of, set_eval
+from ansm_plugin.localizer.held import Held
+from ansm_plugin.localizer.modes import autocast, device_of, dtype_of
 from ansm_plugin.localizer.spec import LocalizerSpec
 
 if TYPE_CHECKING:  # files are read where one is named: without one nobody waits for safetensors
@@ -28,9 +29,9 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     """A localizer with an ANSM in front of it.
 
     It takes and returns exactly what the localizer takes and returns, and sizes that the localizer
-    refuses are padded and cropped. The localizer is frozen (no parameter gradients) and always in
-    eval mode, whatever `train()` says; `unwrap` gives it back as it was. No attribute is
-    forwarded: write `defended.localizer.encoder`.
+    refuses are padded and cropped. The localizer is frozen (no parameter gradients) and in eval
+    mode at every call, whatever `train()` said, here or of the localizer itself; `unwrap` gives it
+    back as it was. No attribute is forwarded: write `defended.localizer.encoder`.
 
     `load_state_dict` takes the state of the pair and the state of the bare localizer alike; the
     latter leaves the ANSM as it is.
@@ -59,10 +60,8 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         self.score, self.gate = score, gate
         if gate:
             self.require_score()
-        # As handed over, so that unwrap can give it back: mode per module, flag per parameter.
-        self._modes = [module.training for module in localizer.modules()]
-        self._flags = [parameter.requires_grad for parameter in localizer.parameters()]
-        self.localizer: L = localizer.requires_grad_(False)
+        self.localizer: L = localizer
+        self._held = Held(localizer)  # frozen from here on, so that unwrap can give it back
         self.ansm = ansm
         self.spec = spec
         self.register_load_state_dict_pre_hook(_accept_bare_state)  # type: ignore[no-untyped-call]
@@ -71,7 +70,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     def train(self, mode: bool = True) -> DefendedLocalizer[L]:
         """Set the mode of the ANSM; the localizer stays in eval mode."""
         super().train(mode)
-        set_eval(self.localizer)
+        self._held.enforce(self.localizer)
         return self
 
     @property
@@ -118,7 +117,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     def suppress(self, inputs: Tensor) -> Tensor:
         """Return the inputs with the defensive perturbation added, in their range and dtype."""
         delta = self.perturbation(inputs)
-        with torch.autocast(inputs.device.type, enabled=False):
+        with autocast(inputs.device, to_bf16=False):
             std = torch.tensor(self.spec.std, device=inputs.device).view(1, -1, 1, 1)
             return (inputs + delta / std).to(inputs.dtype)  # summed in fp32 or better
 
@@ -128,6 +127,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         Shape: `(B, 3, H, W)` in the localizer's input range, any size.
         """
         suppressed, spec = self.suppress(inputs), self.spec
+        self._held.enforce(self.localizer)
         return call_padded(
             lambda x: self.localizer(x, *args, **kwargs), suppressed, spec.stride, spec.smallest
         )
@@ -162,17 +162,20 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
     def _perturbed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pixels and what the ANSM adds to them, cut to keep them in [0, 1]."""
-        # Not next(..., default): torch 2.6 cannot compile it.
-        home = [*(p.device for p in self.ansm.parameters()), None][0]
-        require_inputs(inputs, home)
-        with torch.autocast(inputs.device.type, enabled=False):
+        has_parameters = any(True for _ in self.ansm.parameters())
+        require_inputs(inputs, device_of(self.ansm) if has_parameters else None)
+        with autocast(inputs.device, to_bf16=False):
             pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
-        delta = self.ansm(pixels)
-        with torch.autocast(inputs.device.type, enabled=False):
+        # An ANSM takes any dtype; a module of the user's own may have been moved to half precision.
+        is_ours = isinstance(self.ansm, ANSM)
+        delta = self.ansm(pixels if is_ours else pixels.to(dtype_of(self.ansm) or pixels.dtype))
+        with autocast(inputs.device, to_bf16=False):
             return pixels, cut(pixels, delta.float())
 
     def _masked(self, pixels: Tensor, delta: Tensor) -> Examined:
-        is_mixed = torch.is_autocast_enabled(pixels.device.type)  # as the caller has it
+        self._held.enforce(self.localizer)
+        # As the caller has it; "meta" has no autocast.
+        is_mixed = not pixels.is_meta and torch.is_autocast_enabled(pixels.device.type)
         logits = mask_forward(self.localizer, self.spec, precision="bf16" if is_mixed else "fp32")
         return Examined(pixels, delta, logits(pixels), logits(pixels + delta))
 
@@ -230,7 +233,8 @@ def wrap_with_ansm(
         weights: a safetensors file written by `save_ansm`.
         ansm: a preset name or a module of your own (image in [0, 1] -> perturbation); by default
             what the weights say, else the default preset.
-        spec: how to talk to the localizer; by default found by `describe`.
+        spec: how to talk to the localizer; by default found by `describe`, which may try it on two
+            small images and warns where it guesses.
         gate: leave images as they are whose attack score says that nothing is wrong; three passes
             of the localizer instead of one. Needs weights that were calibrated.
 
@@ -260,15 +264,15 @@ def wrap_with_ansm(
 
 
 def unwrap(defended: DefendedLocalizer[L]) -> L:
-    """Return the very localizer that was wrapped, with its mode and gradient flags as before."""
+    """Return the very localizer that was wrapped, with its modes and gradient flags as before.
+
+    Where it is wrapped a second time, the last `unwrap` gives them back. Layers that were exchanged
+    meanwhile are left as they are. Unwrapping again changes nothing.
+    """
     if not isinstance(defended, DefendedLocalizer):
         raise LocalizerError(f"unwrap takes a defended localizer; given {type(defended).__name__}.")
-    localizer = defended.localizer
-    for module, mode in zip(localizer.modules(), defended._modes, strict=True):
-        module.training = mode
-    for parameter, flag in zip(localizer.parameters(), defended._flags, strict=True):
-        parameter.requires_grad_(flag)
-    return localizer
+    defended._held.release()
+    return defended.localizer
 
 
 def load_pretrained(folder: str | Path, localizer: L) -> DefendedLocalizer[L]:

@@ -69,6 +69,18 @@ class TrainingInterrupted(TrainingError):  # noqa: N818 - it is the user's wish,
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
     """Return a message for an unknown name, with the nearest known names first."""
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.4)
+    near = nearest(given, names)
     hint = f" Nearest: {', '.join(near)}." if near else ""
     return f"unknown {kind} {given!r}.{hint} Known: {', '.join(names) or 'none'}."
+
+
+def nearest(given: str, known: Iterable[str]) -> list[str]:
+    """Return at most three known names that look like a given one, whatever its case; best first.
+
+    Of a long text its start counts alone: the time grows with the square of its length.
+    """
+    by_case: dict[str, list[str]] = {}
+    for name in known:
+        by_case.setdefault(name.casefold(), []).append(name)
+    near = difflib.get_close_matches(given[:200].casefold(), by_case, n=3, cutoff=0.4)
+    return [name for folded in near for name in by_case[folded]][:3]

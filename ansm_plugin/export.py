@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, LocalizerError
+from ansm_plugin.localizer.modes import frozen_eval
 from ansm_plugin.localizer.traits import find_fixed_side
 from ansm_plugin.system.files import write_whole
 
@@ -82,16 +83,17 @@ def export_onnx(
         LocalizerError: torch cannot export this localizer, or the graph gives other numbers.
     """
     _require_extra()
-    model = PixelsToProbability(defended).eval()
-    multiple, smallest = _steps(defended)
     side = side or find_fixed_side(defended.localizer)
+    multiple, smallest = _steps(defended)
     sizes = ((side, side),) if side else _free_sizes(multiple, smallest)
-    graph = _graph(model, sizes[-1], multiple, smallest, is_fixed=side is not None)
-    try:
-        difference = _largest_difference(graph, model, sizes)
-    except Exception as error:  # onnxruntime's kinds are not public
-        what = "onnxruntime cannot run the exported graph"
-        raise _cannot_export(what, error, side is not None) from error
+    model = PixelsToProbability(defended)
+    with frozen_eval(model):  # as it was afterwards: the ANSM may be in the midst of its training
+        graph = _graph(model, sizes[-1], multiple, smallest, is_fixed=side is not None)
+        try:
+            difference = _largest_difference(graph, model, sizes)
+        except Exception as error:  # onnxruntime's kinds are not public
+            what = "onnxruntime cannot run the exported graph"
+            raise _cannot_export(what, error, side is not None) from error
     if not difference <= TOLERANCE:  # also where it is no number
         raise LocalizerError(
             f"the exported {type(defended.localizer).__name__} differs from torch by "

@@ -10,8 +10,10 @@ from pathlib import Path
 from torch import nn
 
 from ansm_plugin.errors import LocalizerError
+from ansm_plugin.localizer.probe import SIDES, probed_mask, seen_activation
 from ansm_plugin.localizer.spec import LocalizerSpec
-from ansm_plugin.localizer.traits import find_normalisation
+from ansm_plugin.localizer.traits import find_fixed_side, find_normalisation
+from ansm_plugin.system.blame import culprit
 
 
 def matches(localizer: nn.Module) -> bool:
@@ -20,12 +22,21 @@ def matches(localizer: nn.Module) -> bool:
 
 
 def describe(localizer: nn.Module) -> LocalizerSpec:
-    """Return a spec with the normalisation that was found, logits as output and no taps.
+    """Return a spec with the normalisation that was found, what the mask holds, and no taps.
 
+    What the mask holds is seen on two small images; a warning says so where it is probabilities.
     Without taps FFA needs `taps` in its config, or `spec=LocalizerSpec(taps=...)`.
     """
     mean, std, source = find_normalisation(localizer)
-    return LocalizerSpec(family="plain", mean=mean, std=std, normalisation=source)
+    side = find_fixed_side(localizer)
+    mask = probed_mask(localizer, (side,) if side else SIDES)
+    return LocalizerSpec(
+        family="plain",
+        mean=mean,
+        std=std,
+        normalisation=source,
+        activation=seen_activation(localizer, mask),
+    )
 
 
 def build(query: str) -> nn.Module:
@@ -33,6 +44,7 @@ def build(query: str) -> nn.Module:
 
     Raises:
         LocalizerError: no such module or function, or it does not return a torch module.
+        Exception: whatever the user's own code raises.
     """
     module_name, _, function = query.partition(":")
     if not function:
@@ -43,7 +55,9 @@ def build(query: str) -> nn.Module:
     try:
         build_it = getattr(importlib.import_module(module_name), function)
         inspect.signature(build_it).bind()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:
+        if culprit(error) is not None:  # raised by the user's own code: that is what he needs
+            raise
         raise LocalizerError(
             f"cannot call {query!r}: {error}. It must be a function that needs no argument."
         ) from error

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from torch import nn
 
-from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.errors import ConfigError, LocalizerError, nearest, unknown_name
 from ansm_plugin.localizer.families import build, family_names
+from ansm_plugin.system.paths import user_path
 from ansm_plugin.weights.adapters import apply_adapter, is_adapter
 from ansm_plugin.weights.tensors import load_localizer_weights
 
@@ -48,28 +49,43 @@ def build_localizer(name: str) -> nn.Module:
 
 
 def split_name(name: str) -> tuple[str, Path | None, list[Path]]:
-    """Return base, weights and adapters of a command-line name.
+    """Return base, weights and adapters of a command-line name; `~` is the home folder.
 
     Raises:
+        ConfigError: no file stands behind an @.
         WeightsError: the first file behind the base cannot be read, so that nobody knows which.
     """
-    base, _, rest = name.partition("@")
-    if not rest:
+    base, at, rest = name.partition("@")
+    if not at:
         return base, None, []
     *before, last = rest.split(f"{_SUFFIX}@")  # a folder's name may have an @
-    files = [*(Path(part + _SUFFIX) for part in before), Path(last)]
+    if not last.strip():  # as of a variable of the shell that is not set
+        raise ConfigError(f"no file stands behind the last @ of {name!r}; name one, or drop the @.")
+    files = [*(user_path(part + _SUFFIX) for part in before), user_path(last)]
     return (base, None, files) if is_adapter(files[0]) else (base, files[0], files[1:])
 
 
 def build_architecture(name: str) -> nn.Module:
-    """Build the localizer of a name without `@weights`, with random weights."""
+    """Build the localizer of a name without `@weights`, with random weights.
+
+    Raises:
+        ConfigError: neither a reference name nor a family nor a module, with the nearest names.
+        LocalizerError: the family cannot build it.
+    """
     kind, _, query = REFERENCE.get(name, name).partition(":")
     if not query:
         known = [*REFERENCE, *(f"{f}:..." for f in family_names()), "module:function"]
         raise ConfigError(unknown_name("localizer", name, known))
     if kind in family_names():
         return build(kind, query)
-    return build("plain", f"{kind}:{query}")
+    try:
+        return build("plain", f"{kind}:{query}")
+    except LocalizerError as error:
+        known = [*REFERENCE, *family_names()]
+        if isinstance(error.__cause__, ModuleNotFoundError) and nearest(kind, known):
+            said = unknown_name("localizer family", kind, known)
+            raise ConfigError(f"{said} Nor is there a module {kind!r}.") from error
+        raise
 
 
 def packaged_weights(name: str) -> Path:

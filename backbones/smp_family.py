@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl
 
 from torch import nn
 
-from ansm_plugin.errors import LocalizerError, unknown_name
-from ansm_plugin.localizer.spec import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Activation,
-    LocalizerSpec,
-    Triple,
+from ansm_plugin.backbones.query import (
+    parse_query,
+    refuse_option,
+    require_timm_options,
+    timm_options,
+    unexpected_option,
 )
-from ansm_plugin.localizer.traits import find_fixed_side, find_normalisation
-from ansm_plugin.system.text import parse_value
+from ansm_plugin.backbones.smp_encoders import find_encoder_normalisation
+from ansm_plugin.errors import LocalizerError, unknown_name
+from ansm_plugin.localizer.probe import SIDES, probed_mask, seen_activation
+from ansm_plugin.localizer.spec import Activation, LocalizerSpec
+from ansm_plugin.localizer.traits import find_fixed_side
 
-_HALF: Triple = (0.5, 0.5, 0.5)
+# Names of SMP 0.4 for options of today, which it still takes from its keyword arguments.
+_OLD = {
+    name: {"decoder_use_batchnorm"} for name in ("Unet", "UnetPlusPlus", "MAnet", "Linknet")
+} | {"PSPNet": {"psp_use_batchnorm"}, "PAN": {"upscale_mode"}}
 
 
 def matches(localizer: nn.Module) -> bool:
@@ -29,10 +36,10 @@ def matches(localizer: nn.Module) -> bool:
 
 def describe(localizer: nn.Module) -> LocalizerSpec:
     """Return how to talk to an SMP model: head activation, stride, encoder stages as taps."""
-    mean, std, source = _normalisation(localizer)
+    mean, std, source = find_encoder_normalisation(localizer)
     encoder: Any = localizer.encoder
     side = find_fixed_side(localizer)
-    return LocalizerSpec(
+    spec = LocalizerSpec(
         family="smp",
         mean=mean,
         std=std,
@@ -42,6 +49,7 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
         smallest=side or _smallest(localizer),
         taps=_encoder_taps(encoder),
     )
+    return replace(spec, activation=_seen(localizer, spec)) if _has_own(localizer) else spec
 
 
 def build(query: str) -> nn.Module:
@@ -50,21 +58,42 @@ def build(query: str) -> nn.Module:
     Values are read as numbers or comma-separated integers where they look so. Never downloads.
 
     Raises:
-        LocalizerError: unknown architecture, or SMP refuses the options.
+        LocalizerError: unknown architecture, encoder or option (nearest names offered), or SMP
+            refuses a value.
     """
     import segmentation_models_pytorch as smp
 
-    name, _, options = query.partition("?")
+    name, options = parse_query(query)
     known = [k.__name__ for k in smp.MODEL_ARCHITECTURES_MAPPING.values()]
     if name not in known:
         raise LocalizerError(unknown_name("SMP architecture", name, known))
+    architecture: Any = getattr(smp, name)
+    takes = set(inspect.signature(architecture).parameters) - {"kwargs"}
+    encoder = str(options.get("encoder_name", "resnet34"))
+    _require_encoder(encoder)
+    _require_options(options, name, encoder, takes)
     try:
-        keywords = {k: parse_value(v) for k, v in parse_qsl(options, strict_parsing=bool(options))}
-        _require_encoder(str(keywords.get("encoder_name", "resnet34")))
-        model: nn.Module = getattr(smp, name)(**{**keywords, "encoder_weights": None})
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise LocalizerError(f"SMP cannot build {query!r}: {error}") from error
+        model: nn.Module = architecture(**{**options, "encoder_weights": None})
+    except Exception as error:  # of whatever SMP and timm do with a value
+        if (option := unexpected_option(error)) is not None:
+            raise refuse_option(option, query, takes | timm_options(error)) from error
+        hint = _nearest_of_timm(encoder)
+        raise LocalizerError(f"SMP cannot build {query!r}: {error}{hint}") from error
     return model
+
+
+def _require_options(options: dict[str, Any], name: str, encoder: str, takes: set[str]) -> None:
+    """Raise LocalizerError for options that SMP would swallow.
+
+    It hands what an architecture does not know to the encoder: those of timm judge it, SMP's own
+    take no option at all and do not say so.
+    """
+    handed_on = {k: v for k, v in options.items() if k not in takes | _OLD.get(name, set())}
+    if "encoder_output_stride" not in takes:
+        handed_on.pop("output_stride", None)  # every encoder takes it, of any architecture
+    require_timm_options(handed_on, f"{name} with {encoder}")
+    if handed_on and not encoder.startswith("tu-"):
+        raise refuse_option(next(iter(handed_on)), f"{name} with {encoder}", takes)
 
 
 def _require_encoder(name: str) -> None:
@@ -74,6 +103,17 @@ def _require_encoder(name: str) -> None:
     if not name.startswith("tu-") and name not in get_encoder_names():
         hint = " Encoders of timm are written tu-NAME."
         raise LocalizerError(unknown_name("SMP encoder", name, get_encoder_names()) + hint)
+
+
+def _nearest_of_timm(encoder: str) -> str:
+    """Return a hint at the nearest encoders of timm, "" where there is one of that name."""
+    import timm
+
+    known = timm.list_models()
+    if not encoder.startswith("tu-") or encoder[3:].partition(".")[0] in known:
+        return ""
+    near = difflib.get_close_matches(encoder[3:], known, n=3)
+    return f" Nearest: {', '.join(f'tu-{name}' for name in near)}." if near else ""
 
 
 def _stride(localizer: nn.Module) -> int:
@@ -121,11 +161,15 @@ def _activation(localizer: nn.Module) -> Activation:
     )
 
 
-def _normalisation(localizer: nn.Module) -> tuple[Triple, Triple, str]:
-    """Look at timm configs, then at the encoder's name; SMP's own lookup needs the network."""
-    name = str(getattr(localizer, "config", {}).get("encoder_name", ""))
-    if not name or any(hasattr(m, "pretrained_cfg") for m in localizer.modules()):
-        return find_normalisation(localizer)
-    if name.startswith(("inception", "xception")):
-        return _HALF, _HALF, f"SMP encoder {name}: 0.5"
-    return IMAGENET_MEAN, IMAGENET_STD, f"SMP encoder {name}: ImageNet"
+def _has_own(localizer: nn.Module) -> bool:
+    """Return whether a subclass of SMP's has another forward pass, which may end otherwise."""
+    home = str(getattr(type(localizer).forward, "__module__", ""))
+    return not home.startswith("segmentation_models_pytorch")
+
+
+def _seen(localizer: nn.Module, spec: LocalizerSpec) -> Activation:
+    """Return what the mask is seen to hold where the head says that it holds logits."""
+    if spec.activation != "logits":
+        return spec.activation
+    side = max(spec.smallest, SIDES[0] + -SIDES[0] % spec.stride)
+    return seen_activation(localizer, probed_mask(localizer, (side,)))

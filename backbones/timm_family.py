@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import difflib
 from typing import Any
-from urllib.parse import parse_qsl
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ansm_plugin.backbones.query import (
+    parse_query,
+    refuse_option,
+    require_timm_options,
+    timm_options,
+    unexpected_option,
+)
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.traits import find_fixed_side, find_normalisation
-from ansm_plugin.system.text import parse_value
 
 
 class TimmLocalizer(nn.Module):
@@ -84,20 +89,23 @@ def build(query: str) -> nn.Module:
     """Build `name?option=value&...` with random weights and the reference head. No downloads.
 
     Raises:
-        LocalizerError: timm does not know the name, or refuses the options.
+        LocalizerError: timm does not know the name or an option (nearest names offered), or
+            refuses a value.
     """
     import timm
 
-    name, _, options = query.partition("?")
+    name, options = parse_query(query)
     if ":" in name:  # hf-hub: would download
         raise LocalizerError(f"{name!r} is not on this machine; give the name of a timm model.")
+    require_timm_options({k: v for k, v in options.items() if k != "width"}, name)
     try:
-        keywords = {k: parse_value(v) for k, v in parse_qsl(options, strict_parsing=bool(options))}
-        width = int(keywords.pop("width", 64))
+        width = int(options.pop("width", 64))
         if width < 1:
             raise ValueError(f"width is {width}; it must be 1 or more")
-        encoder = timm.create_model(name, pretrained=False, features_only=True, **keywords)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        encoder = timm.create_model(name, pretrained=False, features_only=True, **options)
+    except Exception as error:  # of whatever timm does with a value
+        if (option := unexpected_option(error)) is not None:
+            raise refuse_option(option, name, {"width"} | timm_options(error)) from error
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Nearest: {', '.join(near)}." if near and name not in near else ""
         raise LocalizerError(f"timm cannot build {query!r}: {error}.{hint}") from error

@@ -11,6 +11,7 @@ import tomli_w
 
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import write_whole
+from ansm_plugin.system.paths import path_text
 from ansm_plugin.system.typed import from_table
 
 C = TypeVar("C")
@@ -20,7 +21,7 @@ def save_config(config: Any, path: Path) -> None:
     """Write a config dataclass as TOML; fields that are None are left out.
 
     Raises:
-        ConfigError: the folder cannot be written, or the disk is full.
+        ConfigError: the folder cannot be written, the disk is full, or a path is no text in UTF-8.
     """
     table = _plain(dataclasses.asdict(config))
     write_whole(path, lambda stream: tomli_w.dump(table, stream))
@@ -44,4 +45,4 @@ def _plain(value: Any) -> Any:
         return {k: _plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
+    return path_text(str(value)) if isinstance(value, Path | str) else value

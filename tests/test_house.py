@@ -134,7 +134,8 @@ def resolves_our_names(path: Path) -> bool:
     calls = "import_module" in {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
     ours = any(isinstance(s, str) and re.match(r"ansm_plugin\.\w", s) for s in strings)
-    return calls and (ours or "__name__" in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)})
+    own_name = "__name__" in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return calls and (ours or own_name)
 
 
 # --- the test itself: what it must see ------------------------------------------------------------

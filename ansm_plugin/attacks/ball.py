@@ -130,17 +130,14 @@ def ball(
         region: `(B or 1, 1, H, W)`: noise is allowed where it is above 0.
 
     Raises:
-        ConfigError: an unknown norm, or a radius that is negative or above 1.
+        ConfigError: an unknown norm, a radius that is negative or above 1, or other than one
+            number or one per image.
         ImageError: a region of another size than the images.
     """
     if norm not in _BALLS:
         raise ConfigError(f"norm is {norm!r}; allowed: {', '.join(_BALLS)}.")
     images = images.detach().float()
-    radius = torch.as_tensor(eps, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
-    if not bool(((radius >= 0) & (radius <= 1)).all()):
-        raise ConfigError(
-            f"eps is {eps}; allowed: 0 to 1 in pixel units. Divide grey levels by 255."
-        )
+    radius = _radius(eps, images)
     if region is not None:
         if region.ndim != 4 or region.shape[1] != 1 or region.shape[-2:] != images.shape[-2:]:
             raise ImageError(
@@ -149,6 +146,27 @@ def ball(
             )
         region = (region.to(images.device) > 0).to(images.dtype)
     return _BALLS[norm](images, radius, region)
+
+
+def _radius(eps: float | Tensor, images: Tensor) -> Tensor:
+    """Return the radius of each image, `(B or 1, 1, 1, 1)`."""
+    try:
+        radius = torch.as_tensor(eps, dtype=images.dtype, device=images.device).detach()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"eps is {eps!r}; allowed: a number in pixel units, such as 8 / 255, or one per image."
+        ) from error
+    if radius.numel() not in (1, len(images)):
+        raise ConfigError(
+            f"eps has shape {tuple(radius.shape)} and there are {len(images)} images; allowed: one "
+            "number, or one per image (B,)."
+        )
+    radius = radius.reshape(-1, 1, 1, 1)
+    if not bool(((radius >= 0) & (radius <= 1)).all()):
+        raise ConfigError(
+            f"eps is {eps}; allowed: 0 to 1 in pixel units. Divide grey levels by 255."
+        )
+    return radius
 
 
 def draw_region(

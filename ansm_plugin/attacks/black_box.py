@@ -6,10 +6,14 @@ defence only hides its gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from ansm_plugin.attacks.answers import Answers
 from ansm_plugin.attacks.ball import Ball, ball
+from ansm_plugin.attacks.door import attackable, require_forgeries, require_generator
 from ansm_plugin.attacks.objectives import objective as checked
 from ansm_plugin.attacks.objectives import value
 from ansm_plugin.errors import ConfigError
@@ -36,36 +40,53 @@ def square_attack(
     vertical stripes, then repaint a shrinking square in each image and keep what helps.
 
     Args:
-        forward: pixels -> mask logits; needs no gradient.
-        images: `(B, 3, H, W)` in [0, 1].
-        masks: `(B, 1, H, W)` in {0, 1}.
+        forward: pixels -> mask logits; needs no gradient. In eval mode as for `run_attack`.
+        images: floats `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}; booleans and integers will do.
         eps: radius of the L-infinity ball in pixel units, or one per image `(B,)`.
         objective: name in `OBJECTIVES`.
         queries: forward passes per image, at least 1; all of them are made.
-        generator: source of the squares; the global one by default.
+        generator: source of the squares, on the CPU; the global one by default.
 
     Raises:
-        ConfigError: an unknown objective or no query.
+        ConfigError: an unknown objective, no query, or eps or generator cannot be used.
+        ImageError: images or masks are not as said above.
+        LocalizerError: what comes out are no finite mask logits.
     """
     checked(objective)
     if queries < 1:
         raise ConfigError(f"queries is {queries}; this attack needs at least 1.")
-    within, masks = ball(images, eps), masks.detach().float()
-    signs = _signs((len(images), 3, 1, images.shape[-1]), within, generator)
+    require_generator(generator)
+    with attackable(forward):
+        images, masks = require_forgeries(images, masks)
+        answers = Answers(forward)
+
+        def ask(points: Tensor) -> Tensor:
+            with torch.no_grad():
+                return value(objective, answers.logits(forward(points), masks, objective), masks)
+
+        best = _search(ask, ball(images, eps), queries, generator)
+        answers.require_finite()
+    return best
+
+
+def _search(
+    ask: Callable[[Tensor], Tensor],
+    within: Ball,
+    queries: int,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Return the points that `ask` values most of all it was asked, `(B,)` a time."""
+    signs = _signs((len(within.images), 3, 1, within.images.shape[-1]), within, generator)
     best = within.round(within.images + within.radius * signs)
-    highest = _ask(forward, best, masks, objective)
+    highest = ask(best)
     for index in range(1, queries):
         candidate = _repainted(best, within, _area(index / queries), generator)
-        reached = _ask(forward, candidate, masks, objective)
+        reached = ask(candidate)
         wins = reached > highest
         best = torch.where(wins.view(-1, 1, 1, 1), candidate, best)
         highest = torch.where(wins, reached, highest)
     return best
-
-
-def _ask(forward: Forward, points: Tensor, masks: Tensor, objective: str) -> Tensor:
-    with torch.no_grad():
-        return value(objective, forward(points).float(), masks)
 
 
 def _area(elapsed: float) -> float:

@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ansm_plugin.attacks.answers import Answers
 from ansm_plugin.attacks.ball import Ball, Norm, ball
+from ansm_plugin.attacks.door import outside_inference_mode, require_forgeries
 from ansm_plugin.attacks.objectives import objective as find_objective
 from ansm_plugin.attacks.objectives import value
 from ansm_plugin.errors import ConfigError, unknown_name
@@ -139,8 +141,8 @@ def engine_attack(
     Args:
         localizer: bare or defended; frozen and in eval mode meanwhile, then as before.
         spec: how to talk to it.
-        images: `(B, 3, H, W)` in [0, 1].
-        masks: `(B, 1, H, W)` in {0, 1}.
+        images: floats `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}; booleans and integers will do.
         eps: radius in pixel units; for PGDL2 the root mean square change.
         attack: of the library, and how it is run.
         seed: decides all randomness; the global generators stay as they were.
@@ -148,24 +150,36 @@ def engine_attack(
 
     Raises:
         ConfigError: the library is not installed, or eps is out of range.
+        ImageError: images or masks are not as said above.
+        LocalizerError: what comes out are no finite mask logits.
     """
-    kind = getattr(_library(), attack.name)
-    within = ball(images, eps, attack.norm)
     forward = mask_forward(localizer, spec, precision=precision)
-    masks = masks.detach().float()
-    with frozen_eval(localizer), _seeded(seed, images.device), torch.enable_grad():
+    with outside_inference_mode(), frozen_eval(localizer), torch.enable_grad():
+        images, masks = require_forgeries(images, masks)
+        return _attacked(forward, ball(images, eps, attack.norm), masks, eps, attack, seed)
+
+
+def _attacked(
+    forward: Forward, within: Ball, masks: Tensor, eps: float, attack: EngineAttack, seed: int
+) -> Tensor:
+    """Run the library within a ball, and warn where it did nothing."""
+    kind, answers = getattr(_library(), attack.name), Answers(forward)
+    with _seeded(seed, within.images.device):
         engine = _build(kind, forward, within, eps, attack)
         engine.lossfn = DenseLoss(attack.objective)
         points = engine(within.images.clone(), masks.squeeze(1).long()).detach()
         attacked = within.round(within.project(points))
-        with torch.no_grad():
-            before, after = (forward(x).float() for x in (within.images, attacked))
+    with torch.no_grad():
+        before, after = (
+            answers.logits(forward(x), masks, attack.objective) for x in (within.images, attacked)
+        )
+    answers.require_finite()
     values = [value(attack.objective, logits, masks) for logits in (before, after)]
     if not bool((values[1] > values[0]).any()):
         warnings.warn(
             f"{attack.name} had no effect: {attack.objective} rose for no image. The loss may be a "
             "no-op, the gradient masked, or eps too small.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return attacked
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ansm_plugin.attacks.door import attackable, require_images
 from ansm_plugin.attacks.spec import AttackSpec
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.call import Forward, mask_forward
@@ -52,12 +53,13 @@ def feature_forward(localizer: nn.Module, spec: LocalizerSpec, images: Tensor) -
     over stages of squared L2 distance, relative to the original's energy, plus 1 - cosine.
 
     Args:
-        localizer: the bare localizer, in eval mode.
+        localizer: the bare localizer; put in eval mode meanwhile, with a warning, where it is not.
         spec: how to talk to it; its taps are what is compared.
         images: originals `(B, 3, H, W)` in [0, 1]; the closure takes the same batch, attacked.
 
     Raises:
         LocalizerError: there is no tap, or one does not exist.
+        ImageError: images are not as said above.
     """
     if not spec.taps:
         raise LocalizerError(
@@ -65,7 +67,8 @@ def feature_forward(localizer: nn.Module, spec: LocalizerSpec, images: Tensor) -
             "taps=(...)."
         )
     run = mask_forward(localizer, spec)
-    with torch.no_grad():
+    with attackable(localizer), torch.no_grad():
+        images = require_images(images)
         originals = _features(localizer, run, images, spec.taps)
 
     def forward(pixels: Tensor) -> Tensor:

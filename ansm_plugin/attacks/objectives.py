@@ -122,16 +122,39 @@ OBJECTIVES: dict[str, Objective] = {
     "output": output,
 }
 
+MASKLESS = frozenset({"hide", "output"})  # those that no mask is told
+
 _LOG_2 = 0.6931471805599453
+_TOWARDS = "towards "
 # Weighted by the prediction: their value falls as pixels turn wrong.
 _NOT_COMPARABLE = frozenset({"segpgd", "cospgd", "mce"})
 
 
 def objective(name: str) -> Objective:
-    """Return an objective by name, or raise ConfigError with the nearest names."""
-    if name not in OBJECTIVES:
+    """Return an objective by name, also one of `towards`; ConfigError offers the nearest names."""
+    base = name.removeprefix(_TOWARDS)
+    if base not in OBJECTIVES or (base != name and base in MASKLESS):
         raise ConfigError(unknown_name("objective", name, OBJECTIVES))
-    return OBJECTIVES[name]
+    away = OBJECTIVES[base]
+    if base == name:
+        return away
+    return lambda logits, masks, elapsed: away(logits, 1 - masks, elapsed)
+
+
+def towards(name: str) -> str:
+    """Return the name of the objective that goes towards the masks which `name` goes away from.
+
+    It is `name`, told the complement of the masks: away from that is towards them. What it is
+    after (`success`) is their F1, which F1 against the complement does not tell: that is as low
+    where nothing at all is marked.
+
+    Raises:
+        ConfigError: an unknown objective, or one of `MASKLESS`.
+    """
+    if name in MASKLESS:
+        raise ConfigError(f"the objective {name!r} is told no mask, so it leads towards none.")
+    objective(name)
+    return f"{_TOWARDS}{name}"
 
 
 def value(name: str, logits: Tensor, masks: Tensor) -> Tensor:
@@ -139,15 +162,19 @@ def value(name: str, logits: Tensor, masks: Tensor) -> Tensor:
 
     The objective itself, except where its weights follow the prediction: there Jensen-Shannon.
     """
-    return OBJECTIVES["js" if name in _NOT_COMPARABLE else name](logits, masks, 1.0)
+    base = name.removeprefix(_TOWARDS)
+    prefix = name.removesuffix(base)
+    return objective(f"{prefix}{'js' if base in _NOT_COMPARABLE else base}")(logits, masks, 1.0)
 
 
 def success(name: str, logits: Tensor, masks: Tensor) -> Tensor:
     """Return what the attacker is after, `(B,)`; higher is better.
 
     Minus F1; minus the share of pixels found forged for `hide`, and for an authentic image, whose
-    F1 is 0 whatever happens, that share itself; the value for `output`.
+    F1 is 0 whatever happens, that share itself; F1 for one of `towards`; the value for `output`.
     """
+    if name.startswith(_TOWARDS):
+        return f1(logits, masks)
     if name == "output":
         return output(logits, masks, 1.0)
     share = (logits > 0).float().mean((1, 2, 3))

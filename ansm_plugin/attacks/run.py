@@ -7,12 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ansm_plugin.attacks.answers import Answers
 from ansm_plugin.attacks.apgd import apgd
 from ansm_plugin.attacks.ball import Ball, ball, draw_region
+from ansm_plugin.attacks.door import (
+    attackable,
+    require_forgeries,
+    require_generator,
+    require_start,
+)
 from ansm_plugin.attacks.gradient import climb
 from ansm_plugin.attacks.slope import Slope
 from ansm_plugin.attacks.spec import AttackSpec, Expectation
-from ansm_plugin.errors import ImageError
 from ansm_plugin.localizer.call import Forward
 
 _METHODS: dict[str, Callable[[Slope, Ball, AttackSpec, Tensor | None], Tensor]] = {
@@ -35,50 +41,64 @@ def run_attack(
     """Return attacked images, rounded to 8 bit and within the ball of `spec` around `images`.
 
     Args:
-        forward: pixels -> mask logits; its modules must be in eval mode.
-        images: `(B, 3, H, W)` in [0, 1].
-        masks: `(B, 1, H, W)` in {0, 1}.
+        forward: pixels -> mask logits `(B, 1, H, W)`. Modules that it shows (`modules_behind`: a
+            module itself, a `mask_forward`, a lambda around a model) are put in eval mode for the
+            attack, with a warning; those of an opaque callable must be in eval mode.
+        images: floats `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}; booleans and integers will do.
         eps: radius of the ball in pixel units (8 grey levels are 8 / 255), or one per image
             `(B,)`; in the l2 norm the root mean square change.
         spec: the attack.
-        generator: source of all randomness of the attack; the global one by default.
+        generator: source of all randomness of the attack, on the CPU; the global one by default.
         start: attacked images to start from, such as those made against the bare localizer;
             projected into the ball. The first of several restarts begins there.
         expectation: random change of the images that the attack expects on the way.
 
+    Works under `torch.no_grad` and `torch.inference_mode` too.
+
     Raises:
-        LocalizerError: no gradient reaches the image (`no_grad` inside the localizer's forward).
-        ConfigError: eps is out of range.
-        ImageError: `start` does not fit the images.
+        LocalizerError: no gradient reaches the image (`no_grad` inside the localizer's forward),
+            or what comes out are no finite mask logits.
+        ConfigError: eps or the generator cannot be used.
+        ImageError: images, masks or `start` are not as said above, or do not fit one another.
     """
-    masks = masks.detach().float()
-    region = draw_region(spec.region, masks, generator)
-    within = ball(images, eps, spec.norm, region)
-    slope = Slope(
+    require_generator(generator)
+    with attackable(forward):
+        images, masks = require_forgeries(images, masks)
+        within = ball(images, eps, spec.norm, draw_region(spec.region, masks, generator))
+        first = None if start is None else within.project(require_start(start, within.images))
+        slope = _slope(forward, masks, spec, generator, expectation)
+        return _searched(slope, within, spec, first)
+
+
+def _slope(
+    forward: Forward,
+    masks: Tensor,
+    spec: AttackSpec,
+    generator: torch.Generator | None,
+    expectation: Expectation | None,
+) -> Slope:
+    return Slope(
         forward=forward,
         masks=masks,
         objective=spec.objective,
         generator=generator,
         expectation=expectation,
         diversity=spec.diversity,
+        answers=Answers(forward),
     )
-    first = None if start is None else within.project(_same_shape(start, within.images))
+
+
+def _searched(slope: Slope, within: Ball, spec: AttackSpec, first: Tensor | None) -> Tensor:
+    """Return the most successful of the runs that the spec asks for."""
     run = _METHODS[spec.method]
     attacked = run(slope, within, spec, first)
     for _ in range(spec.restarts - 1):
         attacked = _more_successful(slope, attacked, run(slope, within, spec, None))
+    slope.answers.require_finite()
     return attacked
 
 
 def _more_successful(slope: Slope, first: Tensor, second: Tensor) -> Tensor:
     wins = slope.worth(second).success > slope.worth(first).success
     return torch.where(wins.view(-1, 1, 1, 1), second, first)
-
-
-def _same_shape(start: Tensor, images: Tensor) -> Tensor:
-    if start.shape != images.shape:
-        raise ImageError(
-            f"start has shape {tuple(start.shape)}; it needs that of the images, "
-            f"{tuple(images.shape)}."
-        )
-    return start.detach().to(images)

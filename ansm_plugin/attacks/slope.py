@@ -5,14 +5,16 @@ It comes from `torch.autograd.grad`, so no parameter ever receives one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ansm_plugin.attacks.objectives import OBJECTIVES, success, value
+from ansm_plugin.attacks.answers import Answers
+from ansm_plugin.attacks.objectives import objective as find_objective
+from ansm_plugin.attacks.objectives import success, value
 from ansm_plugin.attacks.spec import Expectation
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.call import Forward
@@ -44,6 +46,7 @@ class Slope:
         generator: source of the expectation and of the diversity; the global one by default.
         expectation: random change of the images that the attack expects on the way.
         diversity: probability of a resized and moved view, see `AttackSpec`.
+        answers: watches what `forward` returns.
     """
 
     forward: Forward
@@ -52,6 +55,7 @@ class Slope:
     generator: torch.Generator | None = None
     expectation: Expectation | None = None
     diversity: float = 0.0
+    answers: Answers = field(default_factory=Answers)
 
     def gradient(self, points: Tensor, elapsed: float) -> Tensor:
         """Return the gradient with respect to the points, summed over draws.
@@ -72,7 +76,7 @@ class Slope:
     def worth(self, points: Tensor) -> Worth:
         """Return what the points are worth, without a gradient."""
         with torch.no_grad():
-            logits = [self._view(points).float() for _ in range(self._passes)]
+            logits = [self._logits(points, self.masks) for _ in range(self._passes)]
         return _mean([self._worth_of(each, self.masks) for each in logits])
 
     @property
@@ -88,23 +92,29 @@ class Slope:
             seen, masks = leaf, self.masks
             if self._draws_a_view():
                 seen, masks = moved_view(leaf, masks, self.generator)
-            logits = self._view(seen)
+            logits = self._logits(seen, masks)
             if not logits.requires_grad:
-                raise LocalizerError(
-                    "no gradient reaches the image: the localizer runs under no_grad or detaches "
-                    "its output. Attacks and training need a differentiable forward; remove the "
-                    "no_grad."
-                )
-            logits = logits.float()
-            total = OBJECTIVES[self.objective](logits, masks, elapsed).sum()
-            (gradient,) = torch.autograd.grad(total, leaf)
-        return _Draw(gradient.float(), logits.detach(), masks)
+                self.answers.refuse_gradient(logits)
+            total = find_objective(self.objective)(logits, masks, elapsed).sum()
+            gradient = self.answers.gradient(self._back(total, leaf), logits)
+        return _Draw(gradient, logits.detach(), masks)
 
-    def _view(self, points: Tensor) -> Tensor:
-        if self.expectation is None:
-            return self.forward(points)
-        source = self.generator or torch.default_generator
-        return self.forward(self.expectation.transform(points, source))
+    def _logits(self, points: Tensor, masks: Tensor) -> Tensor:
+        if self.expectation is not None:
+            source = self.generator or torch.default_generator
+            points = self.expectation.transform(points, source)
+        try:
+            answer = self.forward(points)
+        except (RuntimeError, LocalizerError) as error:
+            if (explained := self.answers.explained(error)) is None:
+                raise
+            raise explained from error
+        return self.answers.logits(answer, masks, self.objective)
+
+    def _back(self, total: Tensor, leaf: Tensor) -> Tensor | None:
+        """Return the gradient; None where the leaf plays no part."""
+        (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
+        return gradient
 
     def _draws_a_view(self) -> bool:
         if not self.diversity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from ansm_plugin.commands.groups import (
     localizer_option,
 )
 from ansm_plugin.commands.options import REQUIRED, flag, group, option, record
+from ansm_plugin.commands.values import path
 from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.text import say
 
 if TYPE_CHECKING:
+    from ansm_plugin.data.listing import LeftOut
     from ansm_plugin.evaluation.manifest import AttackPlan, Manifest
     from ansm_plugin.system.processes import Processes
 
@@ -34,7 +37,7 @@ class AttackOptions:
     attacks: tuple[str, ...] | None = attacks_option("mifgsm")
     strength: StrengthOptions = group(StrengthOptions)
     seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
-    output: Path = option(REQUIRED, parse=Path, metavar="DIR", help="receives Tp/, Gt/ and lists")
+    output: Path = option(REQUIRED, parse=path, metavar="DIR", help="receives Tp/, Gt/ and lists")
     force: bool = flag(help="write into a folder in use")
     json: Path | None = json_option()
     command_line: str = record()
@@ -66,13 +69,17 @@ def run(options: AttackOptions) -> None:
     plan = AttackPlan(**options.given())
     if options.json is not None:
         make_folder(options.json.parent)
-    made = _attack(options, plan, among)
     if among.is_first:
-        _tell(options, made)
+        _announce(options, plan)
+    made, left_out = _attack(options, plan, among)
+    if among.is_first:
+        _tell(options, made, left_out)
 
 
-def _attack(options: AttackOptions, plan: AttackPlan, among: Processes) -> Manifest:
-    """Write the set with what the options name."""
+def _attack(
+    options: AttackOptions, plan: AttackPlan, among: Processes
+) -> tuple[Manifest, Sequence[LeftOut]]:
+    """Write the set with what the options name; return what it is and what was not used."""
     from rich.console import Console
 
     from ansm_plugin.commands.models import load_localizer
@@ -84,13 +91,14 @@ def _attack(options: AttackOptions, plan: AttackPlan, among: Processes) -> Manif
     from ansm_plugin.weights.ansm_file import identify
 
     source = options.source
-    samples = read_material(source.images, source.masks, source.pattern, source.count, 0).scored
+    images, masks, pattern, count = source.images, source.masks, source.pattern, source.count
+    material = read_material(images, masks, pattern, count, 0, recursive=source.recursive)
     wrapped = wrap_with_ansm(load_localizer(options.localizer))  # for its spec, and to freeze it
     spec = wrapped.spec
     with show_progress(Console(stderr=True)) as progress:
         made = write_attacked(
             Victim(mask_forward(wrapped.localizer, spec), identify(wrapped.localizer, spec)),
-            samples,
+            material.scored,
             plan,
             options.output,
             force=options.force,
@@ -98,19 +106,43 @@ def _attack(options: AttackOptions, plan: AttackPlan, among: Processes) -> Manif
             among=among,
         )
     unwrap(wrapped)
-    return made
+    return made, material.left_out
 
 
-def _tell(options: AttackOptions, made: Manifest) -> None:
+def _announce(options: AttackOptions, plan: AttackPlan) -> None:
+    """Say how many images come of photographs without masks, before they are made."""
+    from ansm_plugin.evaluation.material import CROPS
+
+    forged = options.source.forged(CROPS)
+    if forged:
+        attacks, radii = len(plan.attacks), len(plan.eps_255)
+        images = (options.source.count or CROPS) * attacks * radii
+        say(f"{forged}; attacks {attacks} x radii {radii}: {images} images will be written")
+
+
+def _doubts(made: Manifest) -> Iterator[str]:
+    """Yield why attacks that did nothing did nothing, as far as the set tells."""
+    from ansm_plugin.evaluation.checks.alarms import blind_localizer
+    from ansm_plugin.metrics.defence import FINDS_NOTHING
+
+    idle = made.idle()
+    clean = sum(record.f1_before for record in made.records) / max(1, len(made.records))
+    if idle and clean < FINDS_NOTHING:
+        yield blind_localizer(clean, idle)
+    else:
+        for key in idle:
+            yield (
+                f"{key} took no F1: its images are as good as the originals. Does a gradient reach "
+                "the image, are eps and steps large enough?"
+            )
+
+
+def _tell(options: AttackOptions, made: Manifest, left_out: Sequence[LeftOut]) -> None:
     """Say what was written and left out; warn of attacks that did nothing."""
     from ansm_plugin.evaluation.manifest import MANIFEST
 
-    for key in made.idle():
-        warnings.warn(
-            f"{key} took no F1: its images are as good as the originals. Is the localizer right "
-            "about them at all, does a gradient reach the image, are eps and steps large enough?",
-            stacklevel=2,
-        )
+    for said in _doubts(made):
+        warnings.warn(said, stacklevel=2)
     if made.skipped:
         say(f"left out {len(made.skipped)} images without forged pixels")
     output = options.output
@@ -118,4 +150,5 @@ def _tell(options: AttackOptions, made: Manifest) -> None:
     if options.json is not None:
         files = [record.as_json() for record in made.records]
         fields = {"command": options.command_line, "files": files, "skipped": made.skipped}
+        fields |= {"left_out": left_out} if left_out else {}
         say(f"wrote {write_json(options.json, fields)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ansm_plugin.commands.groups import ImageOptions, ModelOptions
 from ansm_plugin.commands.options import REQUIRED, flag, group, option
-from ansm_plugin.commands.values import positive
+from ansm_plugin.commands.values import path, positive
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import make_folder
 from ansm_plugin.system.text import say
@@ -33,7 +33,7 @@ class CalibrateOptions:
     seed: int = option(0, parse=int, help="of crops and attacks (default: {default})")
     output: Path = option(
         REQUIRED,
-        parse=Path,
+        parse=path,
         metavar="FILE.safetensors",
         help="receives a copy of the ANSM with its attack score; may be the file of --ansm",
     )
@@ -82,6 +82,7 @@ def _data(options: CalibrateOptions) -> DataConfig:
         images=source.images,
         masks=source.masks,
         pattern=source.pattern,
+        recursive=source.recursive,
         count=source.count or _CROPS,
         seed=options.seed,
     )

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.options import flag, positional
+from ansm_plugin.commands.options import flag, option, positional
+from ansm_plugin.commands.values import path
 from ansm_plugin.system.text import one_line, say
+
+if TYPE_CHECKING:
+    from ansm_plugin.weights.convert import Conversion, Wanted
 
 SUMMARY = "turn a .pth checkpoint into safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """From which file to which."""
+    """From which file to which, and for which localizer."""
 
-    source: Path = positional(parse=Path, metavar="FILE.pth", help="never executed")
-    target: Path = positional(parse=Path, metavar="FILE.safetensors", help="")
+    source: Path = positional(parse=path, metavar="FILE.pth", help="never executed")
+    target: Path = positional(parse=path, metavar="FILE.safetensors", help="")
+    for_: str | None = option(
+        None, metavar="NAME", help="localizer that the result must fit; nothing is downloaded"
+    )
     force: bool = flag(help="replace an existing target")
 
 
@@ -25,24 +33,53 @@ OPTIONS = ConvertOptions
 
 
 def run(options: ConvertOptions) -> None:
-    """Convert and say what was kept and dropped.
+    """Convert and say what was kept and dropped, and whether the result will load.
 
     Raises:
-        AnsmError: the checkpoint cannot be read or holds no model, or the target is there.
+        AnsmError: the checkpoint cannot be read, holds no model or does not fit the localizer, or
+            the target is there.
     """
     from ansm_plugin.weights.convert import convert_checkpoint
 
-    done = convert_checkpoint(options.source, options.target, force=options.force)
-    where = " > ".join(done.place) or "the file itself"
+    wanted = _wanted(options.for_) if options.for_ else None
+    done = convert_checkpoint(options.source, options.target, force=options.force, wanted=wanted)
+    where = " > ".join(map(one_line, done.place)) or "the file itself"
     say(f"read     {options.source}, tensors of {where}")
     say(f"kept     {_counted(done.kept, 'tensors')}")
-    if done.prefix:
-        say(f"stripped {done.prefix!r} from the start of every name")
-    if done.dropped:
-        say(f"dropped  {_counted(done.dropped, 'values without a tensor')}")
-    if done.beside:
-        say(f"dropped  {_counted(done.beside, 'entries beside the model')}")
+    _say_changes(done)
+    if done.checked:
+        say(f"checked  it loads into {done.checked}: every name and shape fits")
+    else:
+        say("checked  not checked against a localizer; add --for NAME")
     say(f"wrote    {options.target}")
+
+
+def _wanted(name: str) -> Wanted:
+    """Build the localizer of a name, without its weights."""
+    from ansm_plugin.backbones.reference import build_architecture
+    from ansm_plugin.weights.convert import Wanted
+
+    base = name.partition("@")[0]
+    return Wanted(build_architecture(base), base)
+
+
+def _say_changes(done: Conversion) -> None:
+    """Say what was stripped, added and left out, in this order."""
+    if done.prefix:
+        every = "the names" if done.foreign else "every name"
+        say(f"stripped {one_line(done.prefix)!r} from the start of {every}")
+    if done.filled:
+        say(f"added    {_counted(done.filled, 'counters of BatchNorms, from 0')}")
+    for names, what in (
+        (done.foreign, "tensors that are not the model's"),
+        (done.dropped, "values without a tensor"),
+        (done.beside, "entries beside the model"),
+        (done.made, "kinds of objects, none of them made"),
+    ):
+        if names:
+            say(f"dropped  {_counted(names, what)}")
+    if done.twins:
+        say(f"not used {_counted(done.twins, 'other places that fit as well')}")
 
 
 def _counted(names: Sequence[str], what: str) -> str:

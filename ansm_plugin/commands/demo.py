@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ansm_plugin.commands.groups import json_option
 from ansm_plugin.commands.options import option, record
-from ansm_plugin.commands.values import positive
+from ansm_plugin.commands.values import path, positive
 from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import say
@@ -24,7 +24,7 @@ SUMMARY = "attack and defend the embedded localizer, and show it"
 class DemoOptions:
     """How many images, and where results go."""
 
-    output: Path = option(Path("ansm-demo"), parse=Path, metavar="DIR", help="(default: {default})")
+    output: Path = option(Path("ansm-demo"), parse=path, metavar="DIR", help="(default: {default})")
     images: int = option(96, parse=positive, metavar="N", help="forged crops (default: {default})")
     json: Path | None = json_option()
     command_line: str = record()

@@ -18,7 +18,7 @@ from ansm_plugin.commands.groups import (
     precision_option,
 )
 from ansm_plugin.commands.options import flag, group, option, record
-from ansm_plugin.commands.values import names, natural, positive
+from ansm_plugin.commands.values import names, natural, path, positive
 from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import say
 
@@ -104,7 +104,7 @@ class EvaluateOptions:
     seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
     quick: bool = flag(help="16 images, T0, T1, T4, JPEG alone as baseline, bf16")
     output: Path | None = option(
-        None, parse=Path, metavar="DIR", help="receives report.html, its JSON and pictures"
+        None, parse=path, metavar="DIR", help="receives report.html, its JSON and pictures"
     )
     force: bool = flag(help="replace a finished report")
     json: Path | None = json_option()
@@ -161,7 +161,7 @@ def run(options: EvaluateOptions) -> None:
     """
     from ansm_plugin.commands.models import load_defended
     from ansm_plugin.commands.results import prepare_folders
-    from ansm_plugin.evaluation.material import VALIDATION, read_material
+    from ansm_plugin.evaluation.material import CROPS, VALIDATION, read_material
     from ansm_plugin.evaluation.rivals import baseline_names
     from ansm_plugin.system.processes import processes
 
@@ -170,8 +170,17 @@ def run(options: EvaluateOptions) -> None:
     among = processes()
     # Now, not after minutes of attacks.
     prepare_folders(options.output, options.json, force=options.force)
+    if among.is_first and (forged := options.source.forged(options.count or CROPS)):
+        say(forged)
     source, validation = options.source, VALIDATION if names else 0
-    material = read_material(source.images, source.masks, source.pattern, options.count, validation)
+    material = read_material(
+        source.images,
+        source.masks,
+        source.pattern,
+        options.count,
+        validation,
+        recursive=source.recursive,
+    )
     defended = load_defended(
         options.model.localizer,
         options.model.ansm,
@@ -217,6 +226,7 @@ def _measure(
             progress=progress,
             among=among,
         )
+    evaluation = replace(evaluation, left_out=material.left_out)
     if not among.is_first:
         return evaluation
     height, width = (options.cost_size or min(config.tile, side) for side in material.size)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ansm_plugin.commands.groups import ModelOptions
 from ansm_plugin.commands.options import REQUIRED, flag, group, option
-from ansm_plugin.commands.values import positive
+from ansm_plugin.commands.values import path, positive
 from ansm_plugin.errors import ConfigError
 
 SUMMARY = "write a defended localizer as one ONNX graph"
@@ -18,7 +18,7 @@ class ExportOptions:
     """What is exported, and where to."""
 
     model: ModelOptions = group(ModelOptions)
-    output: Path = option(REQUIRED, parse=Path, metavar="FILE.onnx", help="")
+    output: Path = option(REQUIRED, parse=path, metavar="FILE.onnx", help="")
     size: int | None = option(
         None,
         parse=positive,

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ansm_plugin.commands.options import flag, option
-from ansm_plugin.commands.values import names, numbers, positive
+from ansm_plugin.commands.values import filled, grey_levels, names, path, positive
 
 
 def localizer_option() -> Any:
     """Return the field that names a localizer; None is the embedded one."""
     return option(
         None,
+        parse=filled,
         metavar="NAME",
         help="reference name, smp:..., timm:... or module:function, each with optional "
         "@weights.safetensors and @adapter.safetensors (default: the embedded one)",
@@ -26,7 +27,7 @@ class ModelOptions:
 
     localizer: str | None = localizer_option()
     ansm: Path | None = option(
-        None, parse=Path, metavar="FILE", help="weights written by `ansm train`"
+        None, parse=path, metavar="FILE", help="weights written by `ansm train`"
     )
 
 
@@ -36,14 +37,29 @@ class ImageOptions:
 
     images: Path | None = option(
         None,
-        parse=Path,
+        parse=path,
         metavar="DIR",
         help="forged images with --masks; alone, photographs that forgeries are made of, or the "
         "dataset.json of `ansm attack`",
     )
-    masks: Path | None = option(None, parse=Path, metavar="DIR", help="masks with the same stems")
+    masks: Path | None = option(None, parse=path, metavar="DIR", help="masks with the same stems")
     pattern: str = option("*", help="only images whose file name matches (default: {default})")
+    recursive: bool = flag(help="enter the folders in these; masks lie below theirs as images do")
     count: int | None = option(None, parse=positive, metavar="N", help="at most this many images")
+
+    def forged(self, crops: int) -> str:
+        """Return what is made of photographs that come without masks, "" where nothing is.
+
+        Args:
+            crops: how many where no count is given.
+        """
+        if self.images is None or self.masks is not None or self.images.suffix == ".json":
+            return ""
+        return (
+            f"no --masks were given, so {self.count or crops} forged crops are made of the "
+            f"photographs in {self.images} (--count N makes another number; --masks DIR takes the "
+            "images as they are)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +68,7 @@ class StrengthOptions:
 
     eps: tuple[float, ...] | None = option(
         None,
-        parse=numbers,
+        parse=grey_levels,
         metavar="LEVELS",
         help="in grey levels of 255, separated by commas (default: 2,4,8)",
     )
@@ -84,4 +100,4 @@ def gate_option() -> Any:
 
 def json_option() -> Any:
     """Return the field that names a copy of the numbers."""
-    return option(None, parse=Path, metavar="FILE", help="write the numbers there too")
+    return option(None, parse=path, metavar="FILE", help="write the numbers there too")

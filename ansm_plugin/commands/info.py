@@ -9,6 +9,7 @@ from typing import Any
 
 from ansm_plugin.commands.groups import json_option
 from ansm_plugin.commands.options import positional
+from ansm_plugin.commands.values import path
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import one_line
@@ -20,7 +21,7 @@ SUMMARY = "say what a weights file holds"
 class InfoOptions:
     """Which file is told about."""
 
-    file: Path = positional(parse=Path, help="a safetensors file")
+    file: Path = positional(parse=path, help="a safetensors file")
     json: Path | None = json_option()
 
 

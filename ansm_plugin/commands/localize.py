@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansm_plugin.commands.groups import ModelOptions, gate_option, json_option, precision_option
 from ansm_plugin.commands.options import REQUIRED, flag, group, option, positional
+from ansm_plugin.commands.values import finite, path
 from ansm_plugin.errors import ConfigError, ImageError
 from ansm_plugin.system.files import make_folder, write_json
-from ansm_plugin.system.text import say
+from ansm_plugin.system.text import one_line, say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,22 +28,24 @@ class LocalizeOptions:
     """Which photographs, with which localizer and defence; `tile` None is `data.tiles.TILE`."""
 
     photos: tuple[Path, ...] = positional(
-        parse=Path, metavar="PHOTO", help="a photograph, or a folder of them", several=True
+        parse=path, metavar="PHOTO", help="a photograph, or a folder of them", several=True
     )
     output: Path = option(
-        REQUIRED, parse=Path, metavar="DIR", help="receives STEM-mask.png and STEM-overlay.png"
+        REQUIRED, parse=path, metavar="DIR", help="receives STEM-mask.png and STEM-overlay.png"
     )
     model: ModelOptions = group(ModelOptions)
     ansm_precision: Precision = precision_option()
+    recursive: bool = flag(help="enter the folders in a folder; results lie in folders as these do")
     bare: bool = flag(help="use no defence")
     gate: bool = gate_option()
     abstain: float | None = option(
         None,
-        parse=float,
+        parse=finite,
         alone=0.0,
         metavar="THRESHOLD",
         help="call a photograph undecided whose attack score is above this (default: {alone}, "
-        "where 1 in 100 images without attack is); give it behind the photographs",
+        "where 1 in 100 images without attack is); write --abstain=0.5, for a word behind it is a "
+        "photograph unless it is a number",
     )
     tile: int | None = option(
         None,
@@ -58,7 +62,7 @@ OPTIONS = LocalizeOptions
 
 
 def run(options: LocalizeOptions) -> None:
-    """Localize each photograph; one that fails does not lose the others.
+    """Localize each photograph; one that fails does not lose the others, one left out is named.
 
     Raises:
         AnsmError: nothing can be done at all, or some photographs failed (they are named).
@@ -71,17 +75,22 @@ def run(options: LocalizeOptions) -> None:
     )
 
     tile = _tile(options)
-    files = expand(options.photos)
-    require_separate_outputs(files, options.output)
+    photos = expand(options.photos, recursive=options.recursive, output=options.output)
+    require_separate_outputs(photos.used, options.output)
     model, spec = _model(options)
     localize = localizing(model, spec, tile, gate=options.gate, abstain=options.abstain)
     make_folder(options.output)
-    found, failures = localize_each(files, options.output, localize)
+    found, failures = localize_each(photos.used, options.output, localize)
     if options.json is not None:
-        say(f"wrote {write_json(options.json, [f._asdict() for f in found])}")
+        left_out = [*photos.left_out, *failures]
+        numbers = {"photographs": [f._asdict() for f in found], "left_out": left_out}
+        say(f"wrote {write_json(options.json, numbers)}")
+    for line in photos.said:  # last, where it is seen
+        warnings.warn(line, stacklevel=2)
     if failures:
+        lines = [f"{one_line(entry['file'])}: {entry['reason']}" for entry in failures]
         raise ImageError(
-            f"{len(failures)} of {len(files)} photographs failed:\n  " + "\n  ".join(failures)
+            f"{len(lines)} of {len(photos.used)} photographs failed:\n  " + "\n  ".join(lines)
         )
 
 

@@ -39,6 +39,7 @@ def load_defended(
     is_embedded = name == reference.DEFAULT_LOCALIZER
     weights = ansm or (reference.packaged_ansm() if is_embedded else None)
     if weights is None and not may_be_untrained:
+        reference.build_localizer(name)  # a name that is misspelt is told first
         raise ConfigError(
             f"no ANSM is known for {name}: pass --ansm FILE, train one with `ansm train two-stage "
             f"--localizer {name} --output DIR`, or pass --bare to use no defence."
@@ -64,6 +65,7 @@ def warn_if_untrained(ansm: nn.Module) -> None:
 def load_localizer(name: str | None) -> nn.Module:
     """Build a localizer by name; None is the embedded one. Warn where its weights are random."""
     name = name or reference.DEFAULT_LOCALIZER
+    localizer = reference.build_localizer(name)
     base, _, weights = name.partition("@")
     if base.partition(":")[0] in set(family_names()) - {"plain"} and not weights:
         warnings.warn(
@@ -71,4 +73,4 @@ def load_localizer(name: str | None) -> nn.Module:
             f"{name}@weights.safetensors.",
             stacklevel=2,
         )
-    return reference.build_localizer(name)
+    return localizer

@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
+
+from ansm_plugin.system.paths import user_path
 
 Parser = argparse.ArgumentParser
 REQUIRED = dataclasses.MISSING
@@ -104,15 +108,74 @@ def help_of(field: dataclasses.Field[Any]) -> str:
     return text.format(default=_shown(field.default), alone=_shown(argument.get("const")))
 
 
+def name_of(field: dataclasses.Field[Any]) -> str:
+    """Return how an option is written, "--cost-size"; of an argument without a name its field."""
+    if field.metadata.get(_POSITIONAL, False):
+        return field.name
+    return "--" + field.name.rstrip("_").replace("_", "-")
+
+
 def add_options(parser: Parser, kind: type) -> None:
     """Let a parser read the options of a dataclass, in the order of its fields."""
     for field in arguments_of(kind):
-        is_positional = field.metadata.get(_POSITIONAL, False)
-        name = field.name if is_positional else "--" + field.name.replace("_", "-")
+        name, is_positional = name_of(field), field.metadata.get(_POSITIONAL, False)
         argument = {**field.metadata[_ARGUMENT], "help": help_of(field)}
         if not is_positional:  # None: whatever is left out is the dataclass's to fill in
             argument |= {"dest": field.name, "default": None}
         parser.add_argument(name, **argument)
+
+
+def made_explicit(kind: type, arguments: Sequence[str]) -> list[str]:
+    """Give options that stand alone their value, where argparse would take the next word for it.
+
+    `--abstain photo.jpg` becomes `--abstain=0 photo.jpg`. The next word is the value of the option
+    if it can be read as one and no file has that name.
+    """
+    alone = {name_of(field): field for field in arguments_of(kind) if _is_alone(field)}
+    explicit: list[str] = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
+        field = alone.get(argument)
+        if field is None or "--" in explicit or _is_value(field, following):
+            explicit.append(argument)
+        else:
+            explicit.append(f"{argument}={_shown(field.metadata[_ARGUMENT]['const'])}")
+    return explicit
+
+
+def take_rest(kind: type, parsed: dict[str, Any], rest: Sequence[str]) -> str:
+    """Add words that argparse left over to the files of a command, which it reads in one row only.
+
+    Args:
+        kind: the options.
+        parsed: what argparse has read; receives the words.
+        rest: what it could not place.
+
+    Returns:
+        what is wrong with them, "" where nothing is.
+    """
+    options = arguments_of(kind)
+    several = [f for f in options if f.metadata[_ARGUMENT].get("nargs") == "+"]
+    if several and not any(word.startswith("-") for word in rest):
+        parsed[several[0].name] += map(several[0].metadata[_ARGUMENT]["type"], rest)
+        return ""
+    known = [name_of(f) for f in options if not f.metadata.get(_POSITIONAL, False)]
+    unknown = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    near = [n for u in unknown for n in difflib.get_close_matches(u, known, n=1)]
+    hint = f". Nearest: {', '.join(near)}" if near else ""
+    return f"unrecognized arguments: {' '.join(rest)}{hint}"
+
+
+def _is_alone(field: dataclasses.Field[Any]) -> bool:
+    return "const" in field.metadata[_ARGUMENT]
+
+
+def _is_value(field: dataclasses.Field[Any], word: str) -> bool:
+    """Return whether a word behind an option is meant for it; a file of that name is not."""
+    try:
+        field.metadata[_ARGUMENT]["type"](word)
+    except (argparse.ArgumentTypeError, ValueError):
+        return False
+    return not user_path(word).exists()
 
 
 def read(kind: type[T], parsed: Mapping[str, Any], command_line: str) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +12,15 @@ from rich.console import Console
 from torch import nn
 
 from ansm_plugin.commands.terminal import show_progress
+from ansm_plugin.data.listing import LeftOut, Listing, list_folder, require_images
 from ansm_plugin.data.paint import overlay, save_png
-from ansm_plugin.data.pairs import list_images
 from ansm_plugin.data.pixels import Pixels
 from ansm_plugin.data.read import read_image
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import AnsmError, ConfigError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.photograph import Probabilities, localize_image, localize_scored
+from ansm_plugin.system.files import make_folder
 from ansm_plugin.system.text import one_line, say
 
 
@@ -51,52 +53,106 @@ class Found(NamedTuple):
 Localize = Callable[[Pixels], tuple[Probabilities, Found]]
 
 
-def localize_file(file: Path, output: Path, localize: Localize) -> Found:
+class Photo(NamedTuple):
+    """A photograph, and where its results go.
+
+    Attributes:
+        file: the photograph.
+        name: its path below the folder that was named, or the file's name; its stem begins the
+            names of the results.
+    """
+
+    file: Path
+    name: Path
+
+
+class Photos(NamedTuple):
+    """What the user named, folders opened.
+
+    Attributes:
+        used: the photographs.
+        left_out: every other entry of the folders, by its whole path.
+        said: one line for each folder that has such entries, with all their names.
+    """
+
+    used: list[Photo]
+    left_out: list[LeftOut]
+    said: list[str]
+
+
+def localize_file(photo: Photo, output: Path, localize: Localize) -> Found:
     """Write mask and overlay of one photograph; return what is said of it.
 
     Raises:
         AnsmError: the photograph cannot be read or localized.
         OSError: a result cannot be written.
     """
-    pixels = read_image(file)
+    pixels = read_image(photo.file)
     probabilities, found = localize(pixels)
     mask = probabilities > 0.5
-    save_png(mask_path(file, output), mask.astype(np.uint8) * np.uint8(255))
-    save_png(_overlay_path(file, output), overlay(pixels, mask))
-    return found._replace(photograph=str(file), tampered=float(mask.mean()))
+    make_folder(mask_path(photo, output).parent)
+    save_png(mask_path(photo, output), mask.astype(np.uint8) * np.uint8(255))
+    save_png(_overlay_path(photo, output), overlay(pixels, mask))
+    return found._replace(photograph=str(photo.file), tampered=float(mask.mean()))
 
 
-def expand(photos: Sequence[Path]) -> list[Path]:
-    """Replace folders by the images in them."""
-    groups = [list_images(photo) if photo.is_dir() else [photo] for photo in photos]
-    return [file for group in groups for file in group]
+def expand(photos: Sequence[Path], *, recursive: bool, output: Path) -> Photos:
+    """Replace folders by the images in them; what else is in them is not passed over.
+
+    Raises:
+        ImageError: a folder cannot be opened, or has no image.
+    """
+    found = Photos([], [], [])
+    for photo in photos:
+        if not photo.is_dir():
+            found.used.append(Photo(photo, Path(photo.name)))
+            continue
+        listing = list_folder(photo, recursive=recursive, skip={output: "the folder of results"})
+        require_images(listing)
+        found.used.extend(_named(listing))
+        for entry in listing.left_out:
+            file = str(photo / entry["file"])
+            found.left_out.append({"file": file, "reason": entry["reason"]})
+        if listing.left_out:
+            found.said.append(listing.said(most=len(listing.left_out)))
+    return found
 
 
-def require_separate_outputs(files: Sequence[Path], output: Path) -> None:
+def _named(listing: Listing) -> list[Photo]:
+    """Return the photographs of a folder; where two share a stem, suffixes stay in their names."""
+    names = [file.relative_to(listing.folder) for file in listing.files]
+    stems = Counter(name.with_suffix("") for name in names)
+    return [
+        Photo(file, name if stems[name.with_suffix("")] == 1 else Path(f"{name}{name.suffix}"))
+        for file, name in zip(listing.files, names, strict=True)
+    ]
+
+
+def require_separate_outputs(photos: Sequence[Photo], output: Path) -> None:
     """Raise ConfigError where two photographs, or a photograph and a result, share a file."""
-    writers: dict[Path, Path] = {}
-    for file in files:
-        first = writers.setdefault(mask_path(file, output), file)
-        if first is not file:
+    writers: dict[Path, Photo] = {}
+    for photo in photos:
+        first = writers.setdefault(mask_path(photo, output), photo)
+        if first is not photo:
             raise ConfigError(
-                f"{first} and {file} would both write {mask_path(file, output)}; localize them "
-                "with separate --output folders."
+                f"{first.file} and {photo.file} would both write {mask_path(photo, output)}; "
+                "localize them with separate --output folders."
             )
-    inputs = {file.resolve() for file in files}
-    for target in [p(f, output) for f in files for p in (mask_path, _overlay_path)]:
+    inputs = {photo.file.resolve() for photo in photos}
+    for target in [p(f, output) for f in photos for p in (mask_path, _overlay_path)]:
         if target.resolve() in inputs:
             raise ConfigError(
                 f"the result {target} would replace a photograph; choose another --output."
             )
 
 
-def mask_path(file: Path, output: Path) -> Path:
+def mask_path(photo: Photo, output: Path) -> Path:
     """Return where the mask of a photograph goes."""
-    return output / f"{file.stem}-mask.png"
+    return output / photo.name.with_name(f"{photo.name.stem}-mask.png")
 
 
-def _overlay_path(file: Path, output: Path) -> Path:
-    return output / f"{file.stem}-overlay.png"
+def _overlay_path(photo: Photo, output: Path) -> Path:
+    return output / photo.name.with_name(f"{photo.name.stem}-overlay.png")
 
 
 def localizing(
@@ -128,18 +184,19 @@ def localizing(
 
 
 def localize_each(
-    files: Sequence[Path], output: Path, localize: Localize
-) -> tuple[list[Found], list[str]]:
-    """Localize each file and say so; return what was found, and what is said of failures."""
+    photos: Sequence[Photo], output: Path, localize: Localize
+) -> tuple[list[Found], list[LeftOut]]:
+    """Localize each photograph and say so; return what was found, and what is said of failures."""
     found: list[Found] = []
-    failures: list[str] = []
+    failures: list[LeftOut] = []
     with show_progress(Console(stderr=True)) as progress:
-        for done, file in enumerate(files, start=1):
+        for done, photo in enumerate(photos, start=1):
             try:
-                found.append(localize_file(file, output, localize))
-                say(f"{found[-1].line} -> {one_line(mask_path(file, output))}")
+                found.append(localize_file(photo, output, localize))
+                say(f"{found[-1].line} -> {one_line(mask_path(photo, output))}")
             except (AnsmError, OSError, MemoryError) as error:
-                failures.append(f"{one_line(file)}: {error or type(error).__name__}")
-            if len(files) > 1:
-                progress("photographs", done, len(files), {})
+                reason = str(error) or type(error).__name__
+                failures.append({"file": str(photo.file), "reason": reason})
+            if len(photos) > 1:
+                progress("photographs", done, len(photos), {})
     return found, failures

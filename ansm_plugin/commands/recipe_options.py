@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import tyro
 
+from ansm_plugin.commands.values import filled, path
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.recipes.config import load_config
+from ansm_plugin.system.paths import user_path
 
 # Short option -> the config field that it sets, wherever the recipe has one.
 _ALIASES = {
@@ -21,9 +23,10 @@ _ALIASES = {
     "--pattern": "data.pattern",
     "--steps": "fit.steps",
 }
+_FLAGS = {"--recursive": "data.recursive"}  # the same for options without a value
 _DESCRIPTION = (
     "--output DIR is required; --config FILE.toml gives fields that options override. Short for "
-    f"fields of every stage: {', '.join(_ALIASES)}."
+    f"fields of every stage: {', '.join([*_ALIASES, *_FLAGS])}."
 )
 
 
@@ -35,12 +38,15 @@ def read_options(kind: type, name: str, arguments: Sequence[str]) -> tuple[Any, 
         SystemExit: an unknown option (nearest ones offered) or a value of another type.
     """
     own = argparse.ArgumentParser(prog=f"ansm train {name}", add_help=False, allow_abbrev=False)
-    own.add_argument("--output", type=Path)
-    own.add_argument("--config", type=Path)
+    own.add_argument("--output", type=path)
+    own.add_argument("--config", type=path)
     for alias in _ALIASES:
-        own.add_argument(alias)
+        own.add_argument(alias, type=filled)
+    for alias in _FLAGS:
+        own.add_argument(alias, action="store_const", const="")
     given, rest = own.parse_known_args(list(arguments))
-    fields = expand_aliases(kind, {a: getattr(given, a.lstrip("-")) for a in _ALIASES})
+    short = [*_ALIASES, *_FLAGS]
+    fields = expand_aliases(kind, {a: getattr(given, a.lstrip("-")) for a in short})
     default = kind() if given.config is None else load_config(kind, given.config)
     config = tyro.cli(
         kind,
@@ -51,20 +57,35 @@ def read_options(kind: type, name: str, arguments: Sequence[str]) -> tuple[Any, 
     )
     if given.output is None:
         raise ConfigError("--output is missing; name the folder that receives the weights.")
-    return config, given.output
+    return _at_home(config), given.output
+
+
+def _at_home(config: Any) -> Any:
+    """Return a config with `~` at the start of its paths replaced, which tyro leaves as it is."""
+    if isinstance(config, Path):
+        return user_path(str(config))
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return config
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    found = {name: _at_home(value) for name, value in fields.items()}
+    changed = {name: value for name, value in found.items() if value != fields[name]}
+    return dataclasses.replace(config, **changed) if changed else config
 
 
 def expand_aliases(kind: type, given: dict[str, str | None]) -> list[str]:
-    """Replace short options by those of the fields that they set, e.g. both stages' steps."""
+    """Replace short options by those of the fields that they set, e.g. both stages' steps.
+
+    An empty value is that of an option which takes none.
+    """
     paths = list(field_paths(kind))
     expanded: list[str] = []
     for alias, value in given.items():
         if value is None:
             continue
-        target = _ALIASES[alias]
-        for path in paths:
-            if path == target or path.endswith(f".{target}"):
-                expanded += [f"--{path.replace('_', '-')}", value]
+        target = {**_ALIASES, **_FLAGS}[alias]
+        for field in paths:
+            if field == target or field.endswith(f".{target}"):
+                expanded += [f"--{field.replace('_', '-')}", *([] if alias in _FLAGS else [value])]
     return expanded
 
 

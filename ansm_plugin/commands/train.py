@@ -21,6 +21,7 @@ RECIPE is one of {", ".join(recipe_names())}.
 --images DIR        forged images with --masks; alone, photographs that forgeries are made of
 --masks DIR         masks with the same stems
 --pattern GLOB      only images whose file name matches
+--recursive         enter the folders in these
 --steps N           of each stage
 
 `ansm train RECIPE --help` shows every field of the recipe as an option.

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig, synthesize
-from ansm_plugin.data.pairs import Pair, find_pairs, list_images, read_pair
+from ansm_plugin.data.masks import Remarks
+from ansm_plugin.data.pairs import Pair, each, find_pairs, list_images, read_pair
 from ansm_plugin.data.photographs import halved, packaged, procedural
 from ansm_plugin.data.pixels import Mask, Rng
 from ansm_plugin.data.read import read_image
@@ -26,6 +27,8 @@ class DataConfig:
             forgeries are made of. None: built-in photographs, of `split`.
         masks: folder of masks with the same stems (`_gt` and `_mask` endings count as the same).
         pattern: only images whose file name matches, such as "train_*".
+        recursive: whether the folders in these are entered; a mask lies below `masks` as its image
+            does below `images`.
         count: number of crops.
         split: of the built-in photographs: "train" (with procedural scenes) or "test".
         seed: decides the crops.
@@ -35,6 +38,7 @@ class DataConfig:
     images: Path | None = None
     masks: Path | None = None
     pattern: str = "*"
+    recursive: bool = False
     count: int = 16384
     split: str = "train"
     seed: int = 0
@@ -56,13 +60,16 @@ def load_crops(config: DataConfig) -> Forgeries:
     Every file is decoded once.
 
     Raises:
-        ImageError: a folder or file cannot be used, or an image is smaller than the crops.
+        ImageError: a folder or files cannot be used, or images are smaller than the crops; all
+            such files are named.
     """
-    if config.images is not None and config.masks is not None:
-        pairs = find_pairs(config.images, config.masks, config.pattern)
+    images, pattern, recursive = config.images, config.pattern, config.recursive
+    if images is not None and config.masks is not None:
+        pairs = find_pairs(images, config.masks, pattern, recursive=recursive)
         return _crop_pairs(pairs, config)
-    if config.images is not None:
-        photographs = [read_image(p) for p in list_images(config.images, config.pattern)]
+    if images is not None:
+        files = list_images(images, pattern, recursive=recursive)
+        photographs = each(files, lambda file, _: read_image(file), what="photographs")
     elif config.split == "train":
         own = packaged("train")
         # Half-size copies: the same few photographs seen from farther away.
@@ -74,25 +81,37 @@ def load_crops(config: DataConfig) -> Forgeries:
 
 def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
     """Cut `count` crops; each photograph is read once and gives an equal number."""
-    size = config.forgeries.size
     shares = np.bincount(np.arange(config.count) % len(pairs), minlength=len(pairs))
     images, masks = [], []
-    for index, (pair, share) in enumerate(zip(pairs, shares, strict=True)):
-        if share == 0:
-            continue
-        image, mask = read_pair(pair)
-        if min(mask.shape) < size:
-            raise ImageError(
-                f"{pair.image} is {mask.shape[1]}x{mask.shape[0]}; crops of {size} need more. "
-                "Lower the crop size."
-            )
+
+    def cut(job: tuple[int, Pair], remarks: Remarks) -> None:
+        """Add the crops of a pair; job is its number and the pair."""
+        index, pair = job
+        image, mask = read_pair(pair, remarks)
+        _require_larger(mask, config.forgeries.size, pair)
         rng = np.random.default_rng((config.seed, index))
-        for _ in range(share):
-            top, left = _corner(mask, size, rng)
+        for _ in range(shares[index]):
+            rows, columns = _window(mask, config.forgeries.size, rng)
             # Copies: a view would keep the whole photograph until all are cut.
-            images.append(image[top : top + size, left : left + size].copy().transpose(2, 0, 1))
-            masks.append(mask[None, top : top + size, left : left + size].copy())
+            images.append(image[rows, columns].copy().transpose(2, 0, 1))
+            masks.append(mask[None, rows, columns].copy())
+
+    each([(index, pair) for index, pair in enumerate(pairs) if shares[index]], cut)
     return Forgeries(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)))
+
+
+def _require_larger(mask: Mask, size: int, pair: Pair) -> None:
+    if min(mask.shape) < size:
+        raise ImageError(
+            f"{pair.image} is {mask.shape[1]}x{mask.shape[0]}; crops of {size} need more. "
+            "Lower the crop size."
+        )
+
+
+def _window(mask: Mask, size: int, rng: Rng) -> tuple[slice, slice]:
+    """Return rows and columns of a random crop."""
+    top, left = _corner(mask, size, rng)
+    return slice(top, top + size), slice(left, left + size)
 
 
 def _corner(mask: Mask, size: int, rng: Rng) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.data.forgeries import Forgeries
-from ansm_plugin.data.pairs import Pair, read_pair
+from ansm_plugin.data.masks import Remarks
+from ansm_plugin.data.pairs import Pair, each, read_pair
 from ansm_plugin.data.pixels import to_tensor
 from ansm_plugin.errors import ImageError
 from ansm_plugin.localizer.call import require_pixels
@@ -61,7 +63,7 @@ def crop_samples(crops: Forgeries) -> list[Sample]:
     ]
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What is kept of a pair that was read once: its files and size, and what it is."""
 
     pair: Pair
@@ -74,27 +76,36 @@ class WholeImages(Sequence[Sample]):
     """Batches of whole images of equal size, read from their files at each access.
 
     Args:
-        pairs: images and masks; each is read once here, so that a bad one is found at the start.
+        pairs: images and masks; each is read once here, so that bad ones are found at the start.
+        root: folder below which images are named by their paths; None names them by their files.
+        seen: what `look` returned for these pairs; None looks at them.
 
     Attributes:
         sizes: height and width of the images of each batch.
         facts: what was seen while they were read, so that nobody reads all of them to know.
 
     Raises:
-        ImageError: a file cannot be read, or a mask does not fit.
+        ImageError: files cannot be read, or masks do not fit; all of them are named.
     """
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        by_size: dict[tuple[int, int], list[_Seen]] = defaultdict(list)
-        for seen in map(_look, pairs):
-            by_size[seen.size].append(seen)
-        batches: list[list[_Seen]] = []
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        root: Path | None = None,
+        *,
+        seen: Sequence[Seen] | None = None,
+    ) -> None:
+        self._root = root
+        by_size: dict[tuple[int, int], list[Seen]] = defaultdict(list)
+        for one in look(pairs) if seen is None else seen:
+            by_size[one.size].append(one)
+        batches: list[list[Seen]] = []
         for (height, width), group in by_size.items():
             count = max(1, _PIXELS_PER_BATCH // (height * width))
             batches += [group[i : i + count] for i in range(0, len(group), count)]
-        self._batches = [[seen.pair for seen in batch] for batch in batches]
+        self._batches = [[one.pair for one in batch] for batch in batches]
         self.sizes = [batch[0].size for batch in batches]
-        self.facts = _facts_of(batches)
+        self.facts = _facts_of(batches, [self._names(batch) for batch in self._batches])
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -109,10 +120,25 @@ class WholeImages(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         batch = self._batches[index]
-        read = [read_pair(pair) for pair in batch]
+        said = Remarks()  # when they were looked at
+        read = [read_pair(pair, said) for pair in batch]
         images = [to_tensor(image) for image, _ in read]
         masks = [torch.from_numpy(mask).float()[None, None] for _, mask in read]
-        return Sample(_joined(images), _joined(masks), tuple(pair.image.name for pair in batch))
+        return Sample(_joined(images), _joined(masks), self._names(batch))
+
+    def _names(self, batch: Sequence[Pair]) -> tuple[str, ...]:
+        files = [pair.image for pair in batch]
+        root = self._root
+        return tuple(f.name if root is None else f.relative_to(root).as_posix() for f in files)
+
+
+def look(pairs: Sequence[Pair]) -> list[Seen]:
+    """Read every pair once; what is unusual about masks is said once.
+
+    Raises:
+        ImageError: files cannot be read, or masks do not fit; all of them are named.
+    """
+    return each(pairs, _look)
 
 
 def require_samples(samples: Sequence[Sample]) -> Facts:
@@ -172,22 +198,22 @@ def _require_fitting(sample: Sample) -> None:
         raise ImageError(f"the masks of {', '.join(names[:3])} hold other values than 0 and 1.")
 
 
-def _look(pair: Pair) -> _Seen:
+def _look(pair: Pair, remarks: Remarks) -> Seen:
     """Read a pair and keep only what is small."""
-    image, mask = read_pair(pair)
+    image, mask = read_pair(pair, remarks)
     height, width = mask.shape
     digest = hashlib.sha256(f"{height} {width} ".encode())
     for pixels in (image, mask):
         digest.update(np.ascontiguousarray(pixels).data)
-    return _Seen(pair, (height, width), bool(mask.any()), digest.digest())
+    return Seen(pair, (height, width), bool(mask.any()), digest.digest())
 
 
-def _facts_of(batches: Sequence[Sequence[_Seen]]) -> Facts:
+def _facts_of(batches: Sequence[Sequence[Seen]], names: Sequence[tuple[str, ...]]) -> Facts:
     digest = hashlib.sha256()
-    for batch in batches:
+    for batch, named in zip(batches, names, strict=True):
         for seen in batch:
             digest.update(seen.digest)
-        digest.update(repr(tuple(seen.pair.image.name for seen in batch)).encode())
+        digest.update(repr(named).encode())
     forged = (i for i, batch in enumerate(batches) if any(seen.is_forged for seen in batch))
     return Facts(sum(map(len, batches)), next(forged, None), digest.hexdigest())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ from ansm_plugin.evaluation.manifest import (
 from ansm_plugin.localizer.call import Forward
 from ansm_plugin.metrics.image_quality import psnr_scores
 from ansm_plugin.metrics.masks import f1_scores
+from ansm_plugin.system.differences import differences
 from ansm_plugin.system.files import make_folder, write_json, write_whole
 from ansm_plugin.system.lines import absorb_parts, append_line, part_of, read_lines
 from ansm_plugin.system.processes import ALONE, Processes
@@ -116,14 +118,24 @@ def write_attacked(
 
 def _forged(samples: Sequence[Sample], skipped: list[str]) -> Iterator[_Forged]:
     """Yield forged images one by one; names of others are added to `skipped`."""
+    taken: set[str] = set()
     for index in range(len(samples)):
         images, masks, names = samples[index]
         for row, name in enumerate(names):
             if bool(masks[row].any()):
-                stem = re.sub(r"[^\w.-]+", "-", Path(name).stem)
+                stem = _own_stem(name, taken)
                 yield _Forged(images[row : row + 1].float(), masks[row : row + 1].float(), stem)
             else:
                 skipped.append(name)
+
+
+def _own_stem(name: str, taken: set[str]) -> str:
+    """Return a stem for the files of an image: its path with "-" for "/", numbered if taken."""
+    wanted = re.sub(r"[^\w.-]+", "-", (Path(name).parent / Path(name).stem).as_posix())
+    numbered = (f"{wanted}-{number}" for number in itertools.count(2))
+    stem = next(s for s in itertools.chain([wanted], numbered) if s not in taken)
+    taken.add(stem)
+    return stem
 
 
 @dataclass(frozen=True)
@@ -193,7 +205,8 @@ def _is_there(output: Path, name: str) -> bool:
 def _open_set(output: Path, decides: dict[str, Any], *, force: bool) -> dict[str, AttackedFile]:
     """Return records of files that are finished; refuse a folder that holds something else."""
     path = output / RECORDS
-    if next(read_lines(path), None) == {"made_with": decides}:
+    there = next(read_lines(path), {}).get("made_with")
+    if there == decides:
         absorb_parts(path)
         return {record.file: record for record in _read_records(path)}
     # Hidden files are our lock, or left by a run that was killed before its first image.
@@ -201,13 +214,19 @@ def _open_set(output: Path, decides: dict[str, Any], *, force: bool) -> dict[str
     if occupied and not force:
         raise ConfigError(
             f"{output} holds something else than an unfinished set of this localizer, attacks and "
-            "seed; name another folder, or pass --force to write into it."
+            f"seed{_differing(there, decides)}; name another folder, or pass --force to write into "
+            "it."
         )
     make_folder(output)
     absorb_parts(path)  # what several processes left of another set goes with it
     first = f"{json.dumps({'made_with': decides})}\n"
     write_whole(path, lambda stream: stream.write(first.encode()))
     return {}
+
+
+def _differing(there: Any, now: dict[str, Any]) -> str:
+    """Return " (steps is 10 there and 20 now)", "" where the folder holds no set."""
+    return f" ({differences(there, now)})" if isinstance(there, dict) else ""
 
 
 def _read_records(path: Path) -> Iterator[AttackedFile]:

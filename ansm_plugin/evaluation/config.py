@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ansm_plugin.attacks import attack_spec
+from ansm_plugin.attacks.aims import AIMS, DECOY, Aim
+from ansm_plugin.attacks.objectives import MASKLESS
 from ansm_plugin.attacks.radius import require_radii_255
 from ansm_plugin.data.tiles import TILE, Tiling
 from ansm_plugin.errors import ConfigError, unknown_name
@@ -39,6 +41,9 @@ class EvaluationConfig:
             JPEG, resize, blur or noise on the way.
         channels: names in `channels.CHANNELS` that images pass after the attack (T5): those of the
             first attack at its largest radius, and originals.
+        aims: names in `aims.AIMS`: attacks that are told a wrong mask, at every radius of T1 and at
+            the largest of T4; those with a mask of their own are tried on authentic images too.
+        aim_attacks: names in `attacks.ATTACKS` that do so; authentic images meet the first one.
         queries: of the search that sees scores alone (T6), at the largest white-box radius.
         precision: "bf16" runs scoring under autocast.
         attack_precision: "bf16" runs attacks under autocast, which is enough for the sign of a
@@ -59,6 +64,8 @@ class EvaluationConfig:
     white_box_eps_255: tuple[float, ...] = (8,)
     adaptive: tuple[str, ...] = ()
     channels: tuple[str, ...] = ("jpeg-90", "resize-75", "webp-80", "crop-90")
+    aims: tuple[Aim, ...] = ()
+    aim_attacks: tuple[str, ...] = ("pgd", "mifgsm", "margin", "apgd")
     queries: int = 1000
     precision: Literal["fp32", "bf16"] = "fp32"
     attack_precision: Literal["fp32", "bf16"] = "fp32"
@@ -86,11 +93,27 @@ class EvaluationConfig:
                 f"{self.white_box_steps}; allowed: at least 1, 1 and 0 (0 leaves the white-box "
                 "attack out)."
             )
+        _require_aims(self.aims, self.aim_attacks)
         for field in ("eps_255", "white_box_eps_255"):
             require_radii_255(field, getattr(self, field))
         for field in ("precision", "attack_precision"):
             if getattr(self, field) not in ("fp32", "bf16"):
                 raise ConfigError(f"{field} is {getattr(self, field)!r}; allowed: fp32, bf16.")
+
+
+def _require_aims(aims: tuple[str, ...], attacks: tuple[str, ...]) -> None:
+    """Raise ConfigError for unknown aims, and for attacks that no mask can be told."""
+    for aim in aims:
+        if aim not in AIMS:
+            raise ConfigError(unknown_name("aim", aim, AIMS))
+    for name in attacks:
+        if attack_spec(name).objective in MASKLESS:
+            raise ConfigError(
+                f"aim_attacks is {attacks}, but {name} is told no mask, so none can be wrong. Name "
+                "attacks that are, such as pgd or mifgsm."
+            )
+    if aims and not attacks:
+        raise ConfigError("aim_attacks is empty; name an attack, or leave aims empty.")
 
 
 def full() -> EvaluationConfig:
@@ -101,6 +124,7 @@ def full() -> EvaluationConfig:
         white_box_eps_255=(2, 4, 8),
         white_box_steps=20,
         adaptive=("straight-through", "unsaturated", "bypass", WARM_START),
+        aims=AIMS,
         precision="fp32",
         attack_precision="bf16",
     )
@@ -114,9 +138,16 @@ def quick() -> EvaluationConfig:
         white_box_eps_255=(8,),
         white_box_steps=10,
         adaptive=(WARM_START,),
+        aims=(DECOY,),
+        aim_attacks=("mifgsm",),
         precision="bf16",
         attack_precision="bf16",
     )
+
+
+def demo() -> EvaluationConfig:
+    """Return what the demo shows: T0, T1 and T4, and one attack that is told a wrong mask."""
+    return replace(EvaluationConfig(), aims=(DECOY,), aim_attacks=("mifgsm",))
 
 
 def parse_attack(text: str) -> tuple[str, float]:

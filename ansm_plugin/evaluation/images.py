@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ansm_plugin.attacks import Expectation, run_attack
+from ansm_plugin.attacks.aims import SWAP, TRUTH, aimed, swapped, wrong_masks
 from ansm_plugin.attacks.black_box import square_attack
 from ansm_plugin.attacks.features import EncoderOnly
 from ansm_plugin.attacks.seeds import attack_generator
@@ -38,6 +40,30 @@ class Images(NamedTuple):
     masks: Tensor
     forged: Tensor
     originals: Tensor | None = None
+
+
+class Frames(NamedTuple):
+    """What is scored against wrong masks: images `(B, 3, H, W)`, and a mask each."""
+
+    images: Tensor
+    wrong: Tensor
+
+
+class _Part:
+    """Images of a batch that are attacked together: its forged ones, or its authentic ones.
+
+    Args:
+        name: what tells its random starts from those of the other part.
+        images: `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}: the truth.
+    """
+
+    def __init__(self, name: str, images: Tensor, masks: Tensor) -> None:
+        self.name = name
+        self.images = images
+        self.masks = masks
+        self.wrong: Tensor | None = None  # until an attack asks
+        self.made: dict[Noise, Tensor] = {}
 
 
 class Batch:
@@ -74,8 +100,8 @@ class Batch:
         chosen = sample[:2]
         if not bool(self._forged.all()):  # choosing copies
             chosen = (sample.images[self._forged], sample.masks[self._forged])
-        self._forged_images, self._forged_masks = chosen
-        self._made: dict[Noise, Tensor] = {}
+        self._part = _Part("", *chosen)
+        self._authentic: _Part | None = None
 
     def images(self, cell: Cell) -> Images:
         """Return the images of a cell; without noise authentic ones are among them."""
@@ -83,8 +109,8 @@ class Batch:
             found = Images(self._sample.images, self._sample.masks, self._forged)
         else:
             is_forged = self._forged[self._forged]
-            changed = self._with(cell.noise)
-            found = Images(changed, self._forged_masks, is_forged, self._forged_images)
+            part = self._part
+            found = Images(self._with(cell.noise, part), part.masks, is_forged, part.images)
         if not cell.channel or not len(found.images):
             return found
         passed = channel(cell.channel)(found.images, found.masks)
@@ -92,30 +118,73 @@ class Batch:
         seen = passed.masks.flatten(1).any(1) | ~found.forged
         return Images(passed.images[seen], passed.masks[seen], found.forged[seen])
 
-    def _with(self, noise: RandomSigns | Attack) -> Tensor:
-        """Return the forged images with this noise."""
-        if noise in self._made:
-            return self._made[noise]
-        made = self._make(noise)
+    def frames(self, cell: Cell) -> Frames:
+        """Return the forged or the authentic images of a framed cell, and their wrong masks."""
+        part = self._part if cell.framed == "forged" else self._authentic_part()
+        wrong = self._wrong(part)
+        if isinstance(cell.noise, Nothing):
+            return Frames(part.images, wrong)
+        return Frames(self._with(cell.noise, part), wrong)
+
+    def lacks_partner(self, noise: Noise) -> bool:
+        """Return whether noise is to be swapped, and there is one forged image alone."""
+        swaps = isinstance(noise, Gradient) and noise.aim == SWAP
+        return swaps and len(self._part.images) == 1
+
+    def _authentic_part(self) -> _Part:
+        if self._authentic is None:
+            images, masks = (tensor[~self._forged] for tensor in self._sample[:2])
+            self._authentic = _Part("authentic", images, masks)
+        return self._authentic
+
+    def _wrong(self, part: _Part) -> Tensor:
+        """Return the wrong masks of a part, the same under every attack."""
+        if part.wrong is None:
+            generator = self._generator("wrong mask", 0, part)
+            others = None if part is self._part else self._part.masks
+            part.wrong = wrong_masks(part.masks, generator, others)
+        return part.wrong
+
+    def _generator(self, name: str, eps_255: float, part: _Part) -> torch.Generator:
+        label = f"{name}, {part.name}" if part.name else name
+        return attack_generator(self._config.seed, label, eps_255, self._index)
+
+    def _with(self, noise: RandomSigns | Attack, part: _Part) -> Tensor:
+        """Return the images of a part with this noise."""
+        if noise in part.made:
+            return part.made[noise]
+        made = self._make(noise, part)
         if self._shared is None or noise in self._shared:
-            self._made[noise] = made
+            part.made[noise] = made
         return made
 
-    def _make(self, noise: RandomSigns | Attack) -> Tensor:
-        images = self._forged_images
+    def _make(self, noise: RandomSigns | Attack, part: _Part) -> Tensor:
+        images = part.images
         if not len(images):
             return images
-        seed = self._config.seed
-        generator = attack_generator(seed, noise.label, noise.eps_255, self._index)
+        generator = self._generator(noise.label, noise.eps_255, part)
         if isinstance(noise, RandomSigns):
             return noisy(images, noise.eps_255, generator)
-        parts = [images, self._forged_masks]
+        if isinstance(noise, Gradient) and noise.aim == SWAP:
+            attacked, radius = self._with(_unswapped(noise), part), noise.eps_255 / 255
+            return swapped(images, attacked, radius, noise.spec.norm, generator)
+        tiled = [images, self._told(noise, part)]
         if isinstance(noise, Gradient) and noise.start is not None:
-            parts.append(self._with(noise.start))
+            tiled.append(self._with(noise.start, part))
         forward = self._forwards[noise.through]
         return self._tiling.stitched(
-            lambda *tile: _attacked(forward, noise, generator, *tile), *parts
+            lambda *tile: _attacked(forward, noise, generator, *tile), *tiled
         )
+
+    def _told(self, noise: Attack, part: _Part) -> Tensor:
+        """Return the masks that the attacker takes for the truth, or wants to be found."""
+        knows = not isinstance(noise, Gradient) or noise.aim == TRUTH
+        return part.masks if knows else self._wrong(part)
+
+
+def _unswapped(noise: Gradient) -> Gradient:
+    """Return the noise that is swapped: that of the same attack, told the truth."""
+    return replace(noise, aim=TRUTH)
 
 
 def _attacked(
@@ -137,14 +206,14 @@ def _attacked(
             # Who has the encoder alone drives its features away from those of each original.
             through = forward.against(images) if isinstance(forward, EncoderOnly) else forward
             return run_attack(through, images, masks, radius, spec, generator=generator)
-        case Gradient(spec=spec, draws=draws):
+        case Gradient(spec=spec, draws=draws, aim=aim):
             expectation = Expectation(random_channel, draws) if draws else None
             return run_attack(
                 forward,
                 images,
                 masks,
                 radius,
-                spec,
+                aimed(spec, aim),
                 generator=generator,
                 start=start,
                 expectation=expectation,
@@ -162,6 +231,8 @@ def _needed(noise: Noise) -> Iterator[Noise]:
         yield noise
     if isinstance(noise, Gradient) and noise.start is not None:
         yield noise.start
+    if isinstance(noise, Gradient) and noise.aim == SWAP:
+        yield _unswapped(noise)
 
 
 def noisy(images: Tensor, eps_255: float, generator: torch.Generator) -> Tensor:

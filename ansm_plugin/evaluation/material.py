@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ansm_plugin.data.crops import DataConfig, load_crops
-from ansm_plugin.data.pairs import find_pairs, read_pair_list
-from ansm_plugin.data.samples import Sample, WholeImages, crop_samples, first_size
+from ansm_plugin.data.listing import LeftOut, list_folder
+from ansm_plugin.data.pairs import Pair, Pairing, match_folders, read_pair_list
+from ansm_plugin.data.samples import Sample, WholeImages, crop_samples, first_size, look
 from ansm_plugin.errors import ConfigError
 
 CROPS = 96  # that are made where no number is given
@@ -17,10 +18,17 @@ VALIDATION = 16  # images that baselines are tuned on
 
 
 class Material(NamedTuple):
-    """Images to score, and others to tune baselines on."""
+    """Images to score, others to tune baselines on, and what was found beside them.
+
+    Attributes:
+        scored: images to score.
+        validation: images to tune on.
+        left_out: entries of the folders that are used for neither, and why.
+    """
 
     scored: Sequence[Sample]
     validation: Sequence[Sample]
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -29,31 +37,56 @@ class Material(NamedTuple):
 
 
 def read_material(
-    images: Path | None, masks: Path | None, pattern: str, count: int | None, validation: int
+    images: Path | None,
+    masks: Path | None,
+    pattern: str,
+    count: int | None,
+    validation: int,
+    *,
+    recursive: bool = False,
 ) -> Material:
     """Return whole images with their masks, or forgeries of the photographs that are given.
 
     `images` may be a list of pairs, such as the dataset.json of `ansm attack`. Of pairs the last
     `validation` ones are kept apart; forgeries to tune on are made anew. Without `images` the
-    photographs are the built-in ones that no packaged weights were trained on.
+    photographs are the built-in ones that no packaged weights were trained on. With `recursive`
+    folders are entered, and images named by their paths below `images`.
 
     Raises:
         ConfigError: too few pairs are left to score.
         AnsmError: a file or a folder cannot be used.
     """
     if images is not None and (masks is not None or images.suffix == ".json"):
-        pairs = find_pairs(images, masks, pattern) if masks else read_pair_list(images)
+        pairs, left_out = (
+            match_folders(images, masks, pattern, recursive=recursive)
+            if masks
+            else Pairing(read_pair_list(images), ())
+        )
         kept = len(pairs) - validation
         if kept < 1:
             raise ConfigError(
                 f"{len(pairs)} pairs were found and {validation} of them are needed to tune the "
                 "baselines; give more pairs, or --baselines none."
             )
-        return Material(WholeImages(pairs[:kept][:count]), WholeImages(pairs[kept:]))
+        root = images if recursive and masks else None
+        return _whole(pairs[:kept][:count], pairs[kept:], root)._replace(left_out=left_out)
     data = replace(demo_data(count or CROPS), images=images, masks=masks, pattern=pattern)
+    data = replace(data, recursive=recursive)
     tuning = replace(data, count=max(1, validation), seed=data.seed + 1)
+    others = list_folder(images, pattern, recursive=recursive).left_out if images else ()
     return Material(
-        crop_samples(load_crops(data)), crop_samples(load_crops(tuning)) if validation else []
+        crop_samples(load_crops(data)),
+        crop_samples(load_crops(tuning)) if validation else [],
+        others,
+    )
+
+
+def _whole(scored: Sequence[Pair], validation: Sequence[Pair], root: Path | None) -> Material:
+    """Look at all pairs together, so that all bad ones are named and nothing is said twice."""
+    seen = look([*scored, *validation])
+    return Material(
+        WholeImages(scored, root, seen=seen[: len(scored)]),
+        WholeImages(validation, root, seen=seen[len(scored) :]),
     )
 
 

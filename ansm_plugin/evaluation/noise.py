@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ansm_plugin.attacks import AttackSpec
+from ansm_plugin.attacks.aims import TRUTH, Aim
 from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, Defence
 
 
@@ -44,6 +45,7 @@ class Gradient:
         way: what makes it adaptive, for its label; "" for nothing.
         start: noise to start from; None starts as `spec` says.
         draws: random channels that each step averages (EOT); 0 attacks the image itself.
+        aim: what it is told; noise to swap is that of the same attack told the truth.
     """
 
     name: str
@@ -53,11 +55,13 @@ class Gradient:
     way: str = ""
     start: Gradient | None = None
     draws: int = 0
+    aim: Aim = TRUTH
 
     @property
     def label(self) -> str:
-        """The attack, and what makes it adaptive."""
-        return f"{self.name}, {self.way}" if self.way else self.name
+        """The attack, what it is told if not the truth, and what makes it adaptive."""
+        told = "" if self.aim == TRUTH else self.aim
+        return ", ".join(filter(None, (self.name, told, self.way)))
 
     @property
     def steps(self) -> int:

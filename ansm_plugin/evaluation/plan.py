@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ansm_plugin.attacks import attack_spec
+from ansm_plugin.attacks.aims import DECOY, MARK
 from ansm_plugin.attacks.features import FEATURE_ATTACK
 from ansm_plugin.evaluation.config import (
     ENCODER,
@@ -39,6 +40,10 @@ from ansm_plugin.evaluation.results import (
 )
 
 _DRAWS = 4  # random channels that a step of EOT averages
+FRAMED: tuple[Framed, ...] = ("authentic", "forged")
+
+
+Framed = Literal["", "authentic", "forged"]
 
 
 class Cell(NamedTuple):
@@ -49,12 +54,15 @@ class Cell(NamedTuple):
         noise: what is added to the images.
         scored: keys of the forwards that are scored.
         channel: what the images pass after that; "" for nothing.
+        framed: which images get the noise, where they are scored against the wrong mask that it
+            was told; "" for forged ones, scored against the truth.
     """
 
     threat: Threat
     noise: Noise
     scored: tuple[Defence, ...]
     channel: str = ""
+    framed: Framed = ""
 
     @property
     def attack(self) -> str:
@@ -78,7 +86,7 @@ def plan(
         surrogates: localizers that the attacker has instead of the bare one (T3).
     """
     every: tuple[Defence, ...] = (BARE, DEFENDED, *baselines)
-    cells = [Cell(T0, Nothing(), every)]
+    cells = [Cell(T0, Nothing(), every), *_unattacked_frames(config)]
     builders: dict[Threat, Callable[[], Iterator[Cell]]] = {
         T0: lambda: _noise_cells(config, every),
         T1: lambda: _grey_cells(config, every),
@@ -105,6 +113,40 @@ def _grey_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iterato
         spec = attack_spec(name, steps=config.steps)
         for eps in config.eps_255:
             yield Cell(T1, Gradient(name, spec, float(eps)), every)
+    for noise in _aimed(config, BARE):
+        yield Cell(T1, noise, every)
+    for noise in _framing(config, BARE):
+        for framed in FRAMED:
+            yield Cell(T1, noise, (BARE, DEFENDED), framed=framed)
+
+
+def _aimed(config: EvaluationConfig, through: Defence) -> Iterator[Gradient]:
+    """Yield attacks that are told something wrong: at every radius of T1, at the largest of T4."""
+    radii = config.eps_255 if through == BARE else (max(config.white_box_eps_255),)
+    steps = config.steps if through == BARE else config.white_box_steps
+    for aim in config.aims:
+        for name in config.aim_attacks:
+            spec = attack_spec(name, steps=steps)
+            for eps in radii:
+                yield Gradient(name, spec, float(eps), through, aim=aim)
+
+
+def _framing(config: EvaluationConfig, through: Defence) -> Iterator[Gradient]:
+    """Yield the attacks that a wrong mask is known of, with the first name, at every radius."""
+    radii = config.eps_255 if through == BARE else config.white_box_eps_255
+    steps = config.steps if through == BARE else config.white_box_steps
+    for aim in config.aims:
+        if aim in (DECOY, MARK):
+            name = config.aim_attacks[0]
+            for eps in radii:
+                yield Gradient(name, attack_spec(name, steps=steps), float(eps), through, aim=aim)
+
+
+def _unattacked_frames(config: EvaluationConfig) -> Iterator[Cell]:
+    """Yield what framing is measured against: images before they are attacked."""
+    if {DECOY, MARK} & set(config.aims) and {T1, T4} & set(config.threats):
+        for framed in FRAMED:
+            yield Cell(T0, Nothing(), (BARE, DEFENDED), framed=framed)
 
 
 def _unseen_cells(config: EvaluationConfig, every: tuple[Defence, ...]) -> Iterator[Cell]:
@@ -140,6 +182,10 @@ def _white_cells(config: EvaluationConfig, before: Sequence[Noise]) -> Iterator[
     plain = Gradient(name, attack_spec(name, steps=config.white_box_steps), widest, DEFENDED)
     for way in config.adaptive:
         yield Cell(T4, _adaptive(plain, way, before), (DEFENDED,))
+    for noise in _aimed(config, DEFENDED):
+        yield Cell(T4, noise, (DEFENDED,))
+    for noise in _framing(config, DEFENDED):
+        yield Cell(T4, noise, (DEFENDED,), framed="authentic")
 
 
 def _adaptive(plain: Gradient, way: str, before: Sequence[Noise]) -> Gradient:

@@ -73,7 +73,8 @@ class Records:
 
 def key_of(cell: Cell, batch: int) -> str:
     """Return what decides the scores of a cell on a batch, beside models and images."""
-    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {_effort(cell.noise)}"
+    framed = f" {cell.framed}" if cell.framed else ""
+    return f"{batch} {cell.threat} {cell.attack} {cell.eps_255:g} {_effort(cell.noise)}{framed}"
 
 
 def _effort(noise: Noise) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
+from ansm_plugin.attacks.aims import Aim
+from ansm_plugin.data.listing import LeftOut
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation.cost import Cost
+from ansm_plugin.evaluation.framing import FramingRow
 from ansm_plugin.metrics.defence import harm, recovery
 from ansm_plugin.system.typed import from_table
 
@@ -60,6 +63,8 @@ class Row:
         psnr: of the attacked image against the original in dB, mean; of the suppressed one in the
             defended row of T0.
         ssim: likewise.
+        aim: what an attack was told that was not told the truth; None for all others. Such an
+            attack may do no damage at all.
     """
 
     threat: Threat
@@ -78,6 +83,7 @@ class Row:
     false_positive_share: float | None = None
     psnr: float | None = None
     ssim: float | None = None
+    aim: Aim | None = None
 
     @property
     def key(self) -> str:
@@ -136,6 +142,19 @@ class Rows(tuple[Row, ...]):
                 raise ConfigError(f"the bare row of T1 {row.key} is without its defended one.")
             yield row, defended[row.key]
 
+    def shown(self) -> Rows:
+        """Return the rows that a table has room for: of each aim the attack that leaves least.
+
+        It is the one that leaves the defended localizer the lowest F1 at its radius.
+        """
+        least: dict[tuple[object, ...], Row] = {}
+        for row in self:
+            key = (row.threat, row.aim, row.eps_255)
+            if row.aim and row.defence == DEFENDED and (key not in least or row.f1 < least[key].f1):
+                least[key] = row
+        names = {(row.threat, row.key) for row in least.values()}
+        return Rows(row for row in self if row.aim is None or (row.threat, row.key) in names)
+
     def strongest_white_box(self) -> list[Row]:
         """Return the T4 row with the lowest F1 of each radius, smallest radius first."""
         white = self.only(threat=T4)
@@ -168,6 +187,8 @@ class Evaluation:
         versions: of the packages that decide the result.
         seed: of random starts and bootstrap.
         cost: per defence, what it adds to the localizer; empty where not measured.
+        framing: authentic images attacked with a wrong mask; empty where not measured.
+        left_out: entries of the image and mask folders that were not used, and why.
     """
 
     localizer: str
@@ -180,6 +201,8 @@ class Evaluation:
     versions: dict[str, str]
     seed: int
     cost: Mapping[str, Cost] = field(default_factory=dict)
+    framing: tuple[FramingRow, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         """Let rows be asked for, whatever tuple they came in."""
@@ -198,6 +221,8 @@ class Evaluation:
             "versions": dict(self.versions),
             "seed": self.seed,
             **({"cost": {d: asdict(c) for d, c in self.cost.items()}} if self.cost else {}),
+            **({"framing": [row.as_json() for row in self.framing]} if self.framing else {}),
+            **({"left_out": [dict(entry) for entry in self.left_out]} if self.left_out else {}),
         }
 
     @classmethod

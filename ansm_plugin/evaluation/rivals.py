@@ -21,6 +21,7 @@ from ansm_plugin.evaluation.config import ENCODER, EvaluationConfig
 from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
 from ansm_plugin.evaluation.results import DEFENDED
 from ansm_plugin.localizer.call import Forward, mask_forward
+from ansm_plugin.system.paths import user_path
 from ansm_plugin.system.progress import Progress, silent
 
 _EVERY_CHEAP, _NO_BASELINE = "cheap", "none"  # words that stand for several names, and for none
@@ -107,7 +108,7 @@ def surrogates(
             continue
         localizer, plus, weights = name.partition("+")
         model = build_localizer(localizer)
-        wrapped = wrap_with_ansm(model, weights if plus else None)
+        wrapped = wrap_with_ansm(model, str(user_path(weights)) if plus else None)
         target = wrapped if plus else wrapped.localizer
         found[_short(name)] = mask_forward(target, wrapped.spec, precision=precision)
     return found

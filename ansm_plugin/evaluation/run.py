@@ -13,14 +13,14 @@ from ansm_plugin.data.samples import Sample, require_samples
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, LocalizerError
-from ansm_plugin.evaluation.checks.alarms import UNTRAINED, is_untrained
+from ansm_plugin.evaluation.checks.alarms import UNTRAINED, Framing, is_untrained
 from ansm_plugin.evaluation.checks.every import every_alarm
 from ansm_plugin.evaluation.config import EXPECTATION, WARM_START, EvaluationConfig
 from ansm_plugin.evaluation.labels import Labels, versions
-from ansm_plugin.evaluation.plan import plan, view_name
+from ansm_plugin.evaluation.plan import FRAMED, plan, view_name
 from ansm_plugin.evaluation.records import Records, identity_of
 from ansm_plugin.evaluation.results import BARE, DEFENDED, T3, Evaluation, Rows, summarise
-from ansm_plugin.evaluation.rows import make_rows
+from ansm_plugin.evaluation.rows import make_framing, make_rows
 from ansm_plugin.evaluation.scoring import Bench, Scoring
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.modes import device_of, frozen_eval
@@ -57,10 +57,11 @@ def evaluate(
 ) -> Evaluation:
     """Score bare and defended localizer on original and attacked images.
 
-    Only forged images count in F1, IoU and AUC, and only they are attacked; authentic ones give
-    the false-positive share of the T0 rows. Modules are put in eval mode meanwhile. Images larger
-    than a tile of the config are attacked and scored tile by tile, with one mask each. Each batch
-    is looked at once before anything is attacked (`WholeImages` have done that) and read once more.
+    Only forged images count in F1, IoU and AUC; authentic ones give the false-positive share of the
+    T0 rows, and are attacked with wrong masks alone, where the config has aims. Modules are put in
+    eval mode meanwhile. Images larger than a tile of the config are attacked and scored tile by
+    tile, with one mask each. Each batch is looked at once before anything is attacked
+    (`WholeImages` have done that) and read once more.
 
     Args:
         defended: made by `wrap_with_ansm`; its device is used.
@@ -89,8 +90,14 @@ def evaluate(
     with frozen_eval(defended):
         scores = scoring.run(progress, among)
         rows = Rows(make_rows(bench.cells, scores, config.seed))
-        alarms = among.once(lambda: every_alarm(rows, defended, scoring.few_forged(), config))
-    return _evaluation(rows, alarms, labels.filled(defended), images=facts.images, seed=config.seed)
+        framing: Framing = {of: tuple(make_framing(bench.cells, scores, of)) for of in FRAMED}
+        alarms = among.once(
+            lambda: every_alarm(rows, defended, scoring.few_forged(), config, framing)
+        )
+    found = _evaluation(
+        rows, alarms, labels.filled(defended), images=facts.images, seed=config.seed
+    )
+    return replace(found, framing=tuple(framing["authentic"]))
 
 
 def _evaluation(

@@ -27,7 +27,9 @@ _MOST_PSNR = 100.0  # dB
 class Scores(NamedTuple):
     """Values per image, `(B,)` fp64; `false_positives` of authentic images, others of forged.
 
-    `psnr` and `ssim` are of what was added, and empty where nothing was.
+    `psnr` and `ssim` are of what was added, and empty where nothing was. An image that an attack
+    left out is NaN in all of them (`left_out`). Of images that are framed, `f1`, `iou` and `area`
+    are those of the wrong mask, `false_positives` is the share that is marked (`against`).
     """
 
     f1: Tensor
@@ -54,14 +56,7 @@ def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Sc
     """
     if not len(images):
         return Scores(*_nothing(len(Scores._fields)))
-    with torch.no_grad():
-        logits = forward(images).cpu()
-    if bool(logits.isnan().any()):
-        # Counted as "not forged" it would pass for a successful attack.
-        raise LocalizerError(
-            "the localizer returned NaN for finite pixels; check its weights, or use "
-            "precision fp32."
-        )
+    logits = _logits(forward, images)
     forged = forged.cpu()
     found, true = logits[forged], masks.cpu()[forged]
     return Scores(
@@ -73,6 +68,56 @@ def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Sc
         false_positive_share(logits[~forged]),
         *_nothing(2),
     )
+
+
+def _logits(forward: Forward, images: Tensor) -> Tensor:
+    """Return mask logits on the CPU; raise LocalizerError for NaN."""
+    with torch.no_grad():
+        logits = forward(images).cpu()
+    if bool(logits.isnan().any()):
+        # Counted as "not forged" it would pass for a successful attack.
+        raise LocalizerError(
+            "the localizer returned NaN for finite pixels; check its weights, or use "
+            "precision fp32."
+        )
+    return logits
+
+
+def against(forward: Forward, images: Tensor, wrong: Tensor) -> Scores:
+    """Score a forward on images against masks that are not their own.
+
+    Args:
+        forward: pixels -> mask logits.
+        images: `(B, 3, H, W)` in [0, 1].
+        wrong: `(B, 1, H, W)` in {0, 1}.
+
+    Raises:
+        LocalizerError: NaN comes out.
+    """
+    if not len(images):
+        return Scores(*_nothing(len(Scores._fields)))
+    logits, wrong = _logits(forward, images), wrong.cpu()
+    return left_out(len(images))._replace(
+        f1=f1_scores(logits, wrong),
+        iou=iou_scores(logits, wrong),
+        area=wrong.double().mean((1, 2, 3)),
+        false_positives=false_positive_share(logits),
+    )
+
+
+def left_out(count: int) -> Scores:
+    """Return the scores of forged images that an attack could not be made for."""
+    unknown = torch.full((count,), math.nan, dtype=torch.float64)
+    (nothing,) = _nothing(1)
+    return Scores(**dict.fromkeys(Scores._fields, unknown))._replace(false_positives=nothing)
+
+
+def attacked_alone(scores: Scores) -> Scores:
+    """Return the scores without images that the attack left out."""
+    kept = ~scores.f1.isnan()
+    if bool(kept.all()):
+        return scores
+    return Scores(*(values[kept] if len(values) == len(kept) else values for values in scores))
 
 
 def quality_of(changed: Tensor, images: Tensor) -> dict[str, Tensor]:
@@ -95,9 +140,9 @@ def worst(parts: Sequence[Scores]) -> Scores:
     """Return for each image the scores of the attack that left it the lowest F1.
 
     Mean over images of the minimum over attacks, never the minimum of means (Carlini et al.,
-    arXiv 1902.06705).
+    arXiv 1902.06705). Of attacks that left an image out, the others count.
     """
-    chosen = torch.stack([part.f1 for part in parts]).argmin(0)
+    chosen = _known([part.f1 for part in parts]).argmin(0)
     fields = {
         name: torch.stack([getattr(part, name) for part in parts])[
             chosen, torch.arange(len(chosen))
@@ -110,9 +155,14 @@ def worst(parts: Sequence[Scores]) -> Scores:
 def _worst_quality(parts: Sequence[Scores]) -> dict[str, Tensor]:
     """Return the quality of the most visible of the attacks."""
     return {
-        name: torch.stack([getattr(part, name) for part in parts]).amin(0)
-        for name in ("psnr", "ssim")
+        name: _known([getattr(part, name) for part in parts]).amin(0) for name in ("psnr", "ssim")
     }
+
+
+def _known(values: Sequence[Tensor]) -> Tensor:
+    """Return values of several attacks in rows, infinite where an image was left out."""
+    stacked = torch.stack(list(values))
+    return stacked.masked_fill(stacked.isnan(), math.inf)
 
 
 def to_json(scores: Scores) -> dict[str, list[float | None]]:

@@ -16,7 +16,7 @@ from ansm_plugin.evaluation.images import Batch, shared_noise
 from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.records import Records, key_of
 from ansm_plugin.evaluation.results import DEFENDED, Defence
-from ansm_plugin.evaluation.scores import Scores, joined, quality_of, score
+from ansm_plugin.evaluation.scores import Scores, against, joined, left_out, quality_of, score
 from ansm_plugin.localizer.call import Forward
 from ansm_plugin.system.processes import Processes
 from ansm_plugin.system.progress import Progress
@@ -54,6 +54,11 @@ class Bench:
 
     def score(self, batch: Batch, cell: Cell) -> dict[Defence, Scores]:
         """Score every defence of a cell, and what noise or module did to the images."""
+        if cell.framed:
+            frames = batch.frames(cell)
+            return {d: against(self.scored[d], *frames) for d in cell.scored}
+        if batch.lacks_partner(cell.noise):
+            return {d: left_out(1) for d in cell.scored}
         images, masks, forged, originals = batch.images(cell)
         found = {d: score(self.scored[d], images, masks, forged) for d in cell.scored}
         if originals is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ansm_plugin.errors import ImageError, LocalizerError
+from ansm_plugin.localizer.modes import autocast, dtype_of
 from ansm_plugin.localizer.output import crop_output
 from ansm_plugin.localizer.spec import LocalizerSpec
 
@@ -58,8 +59,10 @@ def mask_forward(localizer: nn.Module, spec: LocalizerSpec, *, precision: str = 
 
     def forward(pixels: Tensor) -> Tensor:
         inputs = spec.normalise(pixels).to(memory_format=torch.channels_last)
+        if (dtype := dtype_of(localizer)) is not None:  # in half or double precision as it is
+            inputs = inputs.to(dtype)
         padded = _padded(inputs, spec.stride, spec.smallest)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(pixels.device, to_bf16=precision == "bf16"):
             try:
                 output = localizer(padded)
             except (RuntimeError, AssertionError, ValueError) as error:
@@ -98,6 +101,11 @@ def require_inputs(inputs: Tensor, home: torch.device | None) -> None:
     if not isinstance(inputs, Tensor) or inputs.ndim != 4 or inputs.shape[1] != 3:
         given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise ImageError(f"a defended localizer was given {given}; it takes a tensor (B, 3, H, W).")
+    if not inputs.is_floating_point():  # what is added would be rounded away
+        raise ImageError(
+            f"a defended localizer was given {inputs.dtype}; it takes floating-point numbers in "
+            "the localizer's input range. Divide 8-bit pixels by 255 and normalise them."
+        )
     if home is not None and inputs.device != home:
         raise LocalizerError(
             f"the image is on {inputs.device}, the defended localizer on {home}; "
@@ -106,7 +114,11 @@ def require_inputs(inputs: Tensor, home: torch.device | None) -> None:
     # Data-dependent checks cannot be traced or compiled, and would stall nothing but those.
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return
-    if not bool(torch.isfinite(inputs).all()):
+    try:
+        is_finite = bool(torch.isfinite(inputs).all())
+    except RuntimeError:  # no value to read: on the meta device, or a batch of torch.func.vmap
+        return
+    if not is_finite:
         raise ImageError("the image holds NaN or infinite values; give finite numbers.")
 
 

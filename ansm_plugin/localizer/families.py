@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from dataclasses import replace
 from typing import Protocol, cast
 
 from torch import nn
 
 from ansm_plugin import plugins
 from ansm_plugin.errors import AnsmError, ConfigError, LocalizerError, unknown_name
+from ansm_plugin.localizer.probe import SIDES, is_same, probed_mask
 from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.wrappers import only_learner, through_wrappers
 
 LOCALIZER_GROUP = "ansm_plugin.localizers"
 # Asked in this order; `plain` takes whatever nobody else knows.
@@ -73,21 +76,75 @@ def family(name: str) -> Family:
 def describe(localizer: nn.Module) -> LocalizerSpec:
     """Return how to talk to `localizer`, asked of the first family that knows it.
 
-    A third party's family that fails is left out, with a warning that names its distribution.
+    What DataParallel, torch.compile, a Sequential or a Lightning module hide is looked at too: see
+    `inner`. A third party's family that fails is left out, with a warning that names its
+    distribution. A warning says where a fact was guessed.
 
     Raises:
         LocalizerError: no torch module, or its family does not understand it.
     """
     if not isinstance(localizer, nn.Module):
         raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
+    if (spec := _described(localizer)) is not None:
+        return spec
+    bare, core = through_wrappers(localizer), inner(localizer)
+    known = None if core is localizer else _described(core)
+    if known is None:
+        return family("plain").describe(bare)
+    sides = _sides(known)
+    if bare is core or is_same(probed_mask(bare, sides), probed_mask(core, sides)):
+        return known
+    warnings.warn(
+        f"{type(bare).__name__} gives another mask than the {type(core).__name__} inside it, which "
+        "therefore does not say how its input is normalised and what its mask holds. Pass "
+        "spec=LocalizerSpec(mean=..., std=..., activation=...).",
+        stacklevel=2,
+    )
+    spec = family("plain").describe(bare)
+    return replace(spec, stride=known.stride, smallest=known.smallest, taps=known.taps)
+
+
+def inner(localizer: nn.Module) -> nn.Module:
+    """Return the localizer inside whatever only passes images on to it; else the given one.
+
+    Looked through are DataParallel, DistributedDataParallel, torch.compile, an average of weights;
+    and a module, such as a Lightning module or a Sequential, all of whose parameters are those of
+    one localizer that a family knows.
+    """
+    bare = through_wrappers(localizer)
+    only = only_learner(bare)
+    if only is None or type(bare).__module__.startswith("ansm_plugin."):  # a defence is more
+        return bare
+    core = inner(only)
+    return core if _knows(core) and not _knows(bare) else bare
+
+
+def _sides(spec: LocalizerSpec) -> tuple[int, ...]:
+    """Return the sides of images to try on a localizer that is described."""
+    return tuple(max(spec.smallest, side + -side % spec.stride) for side in SIDES[:1])
+
+
+def _knows(localizer: nn.Module) -> bool:
+    """Return whether a family other than `plain` knows a localizer; one that fails does not."""
+    for name in family_names():
+        try:
+            if name != "plain" and family(name).matches(localizer):
+                return True
+        except (Exception, SystemExit):  # `describe` names it
+            continue
+    return False
+
+
+def _described(localizer: nn.Module) -> LocalizerSpec | None:
+    """Return what the first family other than `plain` says that knows a localizer, or None."""
     for name in family_names():
         if name not in _FAMILIES:
             spec = _description(name, localizer)
             if spec is not None:
                 return spec
-        elif (ours := family(name)).matches(localizer):
+        elif name != "plain" and (ours := family(name)).matches(localizer):
             return ours.describe(localizer)
-    raise LocalizerError(f"no family knows {type(localizer).__name__}; pass spec=LocalizerSpec().")
+    return None
 
 
 def build(name: str, query: str) -> nn.Module:
@@ -134,7 +191,7 @@ def _description(name: str, localizer: nn.Module) -> LocalizerSpec | None:
             reason = f"{_origin(name)} describes it by {type(spec).__name__}, no LocalizerSpec."
         except (Exception, SystemExit) as error:
             reason = f"{_origin(name)} fails on {type(localizer).__name__}: {error!r}."
-    warnings.warn(f"{reason} It is left out.", stacklevel=3)
+    warnings.warn(f"{reason} It is left out.", stacklevel=4)
     return None
 
 

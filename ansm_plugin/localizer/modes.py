@@ -7,10 +7,14 @@ keeps its dropout alive.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
+
+# Others are of storage alone: 8 bits of a float, or of an integer.
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 @contextmanager
@@ -42,5 +46,39 @@ def set_eval(*modules: nn.Module) -> None:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return the device of a module's first parameter; the CPU where it has none."""
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
+    """Return the device that a module computes on: that of its first parameter; else the CPU.
+
+    Where accelerate keeps parameters elsewhere until they are needed, it is where they are put.
+    """
+    for parameter in module.parameters():
+        if parameter.is_meta:
+            return offloaded_to(module) or parameter.device
+        return parameter.device
+    return torch.device("cpu")
+
+
+def offloaded_to(module: nn.Module) -> torch.device | None:
+    """Return the device of execution of a module that accelerate offloads, or None."""
+    for part in module.modules():
+        device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return None
+
+
+def dtype_of(module: nn.Module) -> torch.dtype | None:
+    """Return the dtype that a module computes in: that of its first parameter of a usual one.
+
+    None where it has none, as modules that are quantised throughout.
+    """
+    for parameter in module.parameters():
+        if parameter.dtype in _DTYPES:
+            return parameter.dtype
+    return None
+
+
+def autocast(device: torch.device, *, to_bf16: bool) -> AbstractContextManager[Any]:
+    """Return a context that runs in bfloat16, or as the dtypes are; "meta" knows neither."""
+    if device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=to_bf16)

@@ -12,15 +12,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ansm_plugin.errors import LocalizerError
+from ansm_plugin.localizer.families import inner
+from ansm_plugin.localizer.wrappers import is_compiled
 
 _PATTERN = re.compile(r"^(?P<path>[^\[\]:]*)(\[(?P<index>\d+)\])?(:(?P<layout>nhwc|nlc\+\d+))?$")
 
@@ -67,10 +70,13 @@ def taps(localizer: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
         A dict that holds, after a forward pass, `(B, C, N)` per name in the order of `names`; the
         last pass counts.
 
+    A compiled localizer runs uncompiled inside the block: compiled code calls no hooks.
+
     Raises:
         LocalizerError: a tap does not exist (nearest names are offered) or gives no feature.
     """
-    modules = dict(localizer.named_modules())
+    # Names are those of the localizer itself, whatever is around it.
+    modules = {**dict(inner(localizer).named_modules()), **dict(localizer.named_modules())}
     for name in names:
         if parse_tap(name).path not in modules:
             raise LocalizerError(_missing(name, localizer, modules))
@@ -79,8 +85,11 @@ def taps(localizer: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
         modules[parse_tap(name).path].register_forward_hook(partial(_collect, features, name))
         for name in names
     ]
+    has_compiled = any(is_compiled(module) for module in localizer.modules())
+    eager = torch.compiler.set_stance("force_eager") if has_compiled else nullcontext()
     try:
-        yield features
+        with eager:
+            yield features
     finally:
         for handle in handles:
             handle.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MIN_DAMAGE = 0.01  # below this loss of F1 a recovery would be a ratio of two noises
+FINDS_NOTHING = 0.05  # F1 on original images below which there is nothing to attack or to defend
 
 
 def recovery(f1_clean: float, f1_attacked: float, f1_defended_attacked: float) -> float | None:

@@ -1,7 +1,8 @@
 """Metrics of masks: pure functions, one value per image.
 
 A pixel is predicted as forged where its probability is above 0.5, which is a logit above 0.
-Shape of all `logits` and `masks`: `(B, 1, H, W)`, masks in {0, 1}.
+Shape of all `logits` and `masks`: `(B, 1, H, W)`, masks in {0, 1}. Infinite logits rank above or
+below all others; NaN raises LocalizerError, other shapes ImageError.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ansm_plugin.metrics.shapes import require_same_shape
+from ansm_plugin.metrics.shapes import require_numbers, require_same_shape
 
 _EPS = 1e-8
 _MOST_POINTS = 4_000_000  # of a ROC curve at once, which take about 50 bytes each
@@ -34,7 +35,7 @@ def f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    require_same_shape(1, logits=logits, masks=masks)
+    _require_comparable(logits, masks)
     return _f1(_count(logits > 0, masks))
 
 
@@ -43,7 +44,7 @@ def iou_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    require_same_shape(1, logits=logits, masks=masks)
+    _require_comparable(logits, masks)
     hit, false, missed = _count(logits > 0, masks)
     return hit / (hit + false + missed + _EPS)
 
@@ -56,7 +57,7 @@ def permuted_f1_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
-    require_same_shape(1, logits=logits, masks=masks)
+    _require_comparable(logits, masks)
     direct, inverse = (_f1(_count(p, masks)) for p in (logits > 0, logits <= 0))
     return torch.maximum(direct, inverse)
 
@@ -68,7 +69,7 @@ def auc_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shape: two `(B, 1, H, W)` -> `(B,)` in [0, 1] or NaN, fp64.
     """
-    require_same_shape(1, logits=logits, masks=masks)
+    _require_comparable(logits, masks)
     scores = [_auc(z, m > 0.5) for z, m in zip(logits.detach(), masks, strict=True)]
     return torch.tensor(scores, dtype=torch.float64)
 
@@ -78,7 +79,13 @@ def false_positive_share(logits: Tensor) -> Tensor:
 
     Shape: `(B, 1, H, W)` -> `(B,)` in [0, 1], fp64.
     """
+    require_numbers(logits)
     return (logits > 0).double().mean((1, 2, 3))
+
+
+def _require_comparable(logits: Tensor, masks: Tensor) -> None:
+    require_same_shape(1, logits=logits, masks=masks)
+    require_numbers(logits)
 
 
 def _auc(logits: Tensor, forged: Tensor) -> float:

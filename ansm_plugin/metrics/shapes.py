@@ -1,10 +1,10 @@
-"""What two tensors must share before they are compared pixel by pixel."""
+"""What tensors must be before they are compared pixel by pixel."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from ansm_plugin.errors import ImageError
+from ansm_plugin.errors import ImageError, LocalizerError
 
 
 def require_same_shape(channels: int, **compared: Tensor) -> None:
@@ -17,4 +17,16 @@ def require_same_shape(channels: int, **compared: Tensor) -> None:
         raise ImageError(
             f"{first} {tuple(one.shape)} and {second} {tuple(other.shape)} were given; both must "
             f"be (B, {channels}, H, W)."
+        )
+
+
+def require_numbers(logits: Tensor) -> None:
+    """Raise LocalizerError where a localizer's logits are NaN, which would count as not forged.
+
+    Infinite ones are numbers here: above or below all others, and equal among themselves.
+    """
+    if bool(logits.isnan().any()):
+        raise LocalizerError(
+            "the localizer's logits hold NaN, which is neither forged nor authentic; check its "
+            "weights, or use precision fp32."
         )

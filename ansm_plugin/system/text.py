@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 # Control and format characters (escapes, reversed writing), surrogates (undecodable bytes of file
@@ -27,6 +31,27 @@ def harmless(text: str, *, kept: str = _KEPT) -> str:
 def say(message: str) -> None:
     """Print a message, and at once: logs are read while a run goes on."""
     print(harmless(message), flush=True)
+
+
+@contextlib.contextmanager
+def any_encoding() -> Iterator[None]:
+    """Let stdout and stderr show what their encoding lacks as an escape, as harmless text has it.
+
+    Else one name of a file ends a long command: Windows writes cp1252 into files and pipes, and
+    LANG=C means ASCII. Streams that are no text files, such as those of a notebook, are left alone.
+    """
+    changed: list[tuple[io.TextIOWrapper, str]] = []
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed:
+            changed.append((stream, stream.errors or "strict"))
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in changed:
+            # What is left in it meets the same error again when it is flushed: it is gone.
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors=errors)
 
 
 def one_line(text: object, *, most: int = 1000) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.system.paths import user_path
 
 C = TypeVar("C")
 
@@ -98,7 +99,7 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
     if hint is Path:
         if not isinstance(value, str):
             raise ConfigError(f"{where} is {value!r}; it must be a path.")
-        return Path(value)
+        return user_path(value)
     if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)  # NaN is not below anything
     # For Python true is a 1, and NaN a float; here neither is a number.

@@ -101,8 +101,8 @@ def _model(options: argparse.Namespace, rest: list[str]) -> nn.Module:
     taken = inspect.signature(build).parameters
     settings = {**own, **{k: getattr(options, k) for k in (*_SCRIPT_OPTIONS, "device")}}
     model: nn.Module = build(**{k: v for k, v in settings.items() if k in taken})
-    _, state, _ = find_state(read_tensors_only(options.checkpoint), options.checkpoint)
-    state = unwrapped(state)
+    found = find_state(read_tensors_only(options.checkpoint), options.checkpoint)
+    state = unwrapped(found.tensors)
     if isinstance(model, DefendedHostModel):
         model.load_state_dict(state)
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansm_plugin.errors import TrainingError
+from ansm_plugin.system.differences import differences
 from ansm_plugin.weights.metadata import read_json
 from ansm_plugin.weights.tensors import read_metadata
 
@@ -40,6 +41,6 @@ def require_own_checkpoint(
     known = {**found, **wanted} if isinstance(found, dict) and not whole else wanted
     if known != found:
         raise TrainingError(
-            f"{path} belongs to another run (its config differs). Repeat that run's command, "
-            "choose another --output, or delete the checkpoint."
+            f"{path} belongs to another run: {differences(found, known)}. Repeat that "
+            "run's command, choose another --output, or delete the checkpoint."
         )

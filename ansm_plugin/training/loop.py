@@ -184,17 +184,36 @@ class _Training:
 
     def _descend(self, loss: Tensor, index: int) -> float:
         """Move the parameters against the gradient of all processes; return its norm."""
+        if not loss.requires_grad:
+            raise TrainingError(
+                f"{self.name}: no gradient reaches what is trained; its forward has a no_grad."
+            )
         self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         if self.among.count > 1:
-            for parameter in self.parameters:
-                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+            self._share_gradients()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
         self._require_finite("gradient", norm, index)  # before it spoils the weights
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(index, self.config)
         self.optimiser.step()
         return norm
+
+    def _share_gradients(self) -> None:
+        """Take the mean over processes; a gradient that one of them lacks counts as 0 there.
+
+        A parameter that no process used keeps none, as in one process: AdamW leaves it alone.
+        """
+        used = [float(parameter.grad is not None) for parameter in self.parameters]
+        counts = self.accelerator.reduce(
+            torch.tensor(used, device=self.accelerator.device), "sum"
+        ).tolist()
+        for parameter, count in zip(self.parameters, counts, strict=True):
+            if not count:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
 
     def _track(self, index: int) -> None:
         # A short horizon at first, so that the average forgets the initial weights.

@@ -10,6 +10,7 @@ import io
 import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -71,11 +72,9 @@ def read_checkpoint(source: Path) -> Checkpoint:
     """
     _require_file(source)
     try:
-        if zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as archive:
-                return _read_zip(archive, source)
-        with source.open("rb") as stream:
-            return _read_row(stream, source.stat().st_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickletools, about escapes in damaged text
+            return _read(source)
     except NeedsCode as error:
         raise WeightsError(
             f"{source} needs code to be read, which could do anything; it was refused and nothing "
@@ -84,6 +83,14 @@ def read_checkpoint(source: Path) -> Checkpoint:
         ) from error
     except _DAMAGED as error:
         raise WeightsError(_damage(source, error)) from error
+
+
+def _read(source: Path) -> Checkpoint:
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            return _read_zip(archive, source)
+    with source.open("rb") as stream:
+        return _read_row(stream, source.stat().st_size)
 
 
 def require_modest(size: int, source: Path) -> None:
@@ -203,11 +210,12 @@ class _Following:
         self._left = size
         self._made: dict[str, tuple[torch.Tensor, int]] = {}
 
-    def __call__(self, identity: Any) -> Storage:
+    def __call__(self, identity: Any) -> Any:
         """Return the storage of a persistent id, still empty; or read one of the pickle's own."""
         if identity[0] == "bytes":
-            found: Storage = _read_row(io.BytesIO(identity[1]), len(identity[1])).value
-            return found
+            return _read_row(io.BytesIO(identity[1]), len(identity[1])).value
+        if identity[0] == "module":  # the class of a whole model, with its source
+            return identity[1]
         dtype, key, count = _identified(identity)
         width = dtype.itemsize if dtype else 1
         if key not in self._made:

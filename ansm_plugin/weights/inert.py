@@ -15,17 +15,19 @@ from typing import Any
 from torch import Tensor
 
 # Modules that no checkpoint names for the sake of its data.
-_RUNNING = frozenset(
-    "os posix nt sys subprocess _posixsubprocess shutil pty socket _socket ctypes _ctypes cffi "
-    "importlib _frozen_importlib imp pkgutil runpy code codeop pdb bdb cProfile profile timeit "
-    "trace webbrowser multiprocessing threading _thread asyncio concurrent pickle _pickle marshal "
-    "shelve dill cloudpickle tempfile urllib http ftplib smtplib requests platform distutils "
-    "setuptools pip ensurepip venv doctest inspect gc signal _signal atexit zipimport".split()
-)
-_BASIC_TYPES = frozenset(
-    "set frozenset bytes bytearray complex range slice list dict tuple object int float str bool "
-    "type getattr".split()
-)
+_RUNNING = frozenset({
+    "os", "posix", "nt", "sys", "subprocess", "_posixsubprocess", "shutil", "pty", "socket",
+    "_socket", "ctypes", "_ctypes", "cffi", "importlib", "_frozen_importlib", "imp", "pkgutil",
+    "runpy", "code", "codeop", "pdb", "bdb", "cProfile", "profile", "timeit", "trace",
+    "webbrowser", "multiprocessing", "threading", "_thread", "asyncio", "concurrent", "pickle",
+    "_pickle", "marshal", "shelve", "dill", "cloudpickle", "tempfile", "urllib", "http", "ftplib",
+    "smtplib", "requests", "platform", "distutils", "setuptools", "pip", "ensurepip", "venv",
+    "doctest", "inspect", "gc", "signal", "_signal", "atexit", "zipimport",
+})  # fmt: skip
+_BASIC_TYPES = frozenset({
+    "set", "frozenset", "bytes", "bytearray", "complex", "range", "slice", "list", "dict",
+    "tuple", "object", "int", "float", "str", "bool", "type", "getattr",
+})  # fmt: skip
 _PLAIN_TYPES = frozenset({"SimpleNamespace", "MappingProxyType", "GenericAlias", "NoneType"})
 # Classes and makers of data in small letters; others are classes by their capital letter, or
 # makers by the underscore that they begin with, as `_reconstruct` and `__randomstate_ctor` do.
@@ -39,7 +41,8 @@ _MAKERS = {
     *(f"numpy.{core}.records.{n}" for core in ("core", "_core") for n in ("recarray", "record")),
     *(f"torch.{name}" for name in ("device", "dtype", "layout", "memory_format", "finfo")),
     "_codecs.encode",
-    "operator.getitem",  # Optional[int] and its like, in the options of omegaconf
+    "operator.getitem",
+    "_operator.getitem",  # Optional[int] and its like, in the options of omegaconf
     "array.array",
     "uuid.UUID",
 }
@@ -98,6 +101,7 @@ class Global:
         return self.module.partition(".")[0] in _UNSAID_ROOTS or str(self) in _UNSAID
 
     def __str__(self) -> str:
+        """Return the dotted name."""
         return f"{self.module}.{self.name}"
 
 
@@ -120,12 +124,15 @@ class Made(dict[Any, Any]):
         self.parts = list(parts)
 
     def __eq__(self, other: object) -> bool:
+        """Return whether it is the same object."""
         return self is other
 
     def __ne__(self, other: object) -> bool:
+        """Return whether it is another object."""
         return self is not other
 
     def __repr__(self) -> str:
+        """Return its kind: what it holds may be endless."""
         return self.kind
 
     @property

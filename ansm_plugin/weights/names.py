@@ -24,12 +24,13 @@ _INSIDE = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
 # Words of names that stand beside a model in whatever trained it: losses, metrics, normalisation.
-_BESIDE = frozenset(
-    "loss losses criterion criteria bce metric metrics acc accuracy f1 iou miou auc auroc dice "
-    "jaccard precision recall confmat ema swa normalize normalise normalizer normaliser "
-    "normalization normalisation preprocess preprocessing transforms augment augmentation "
-    "augmentations lpips perceptual discriminator".split()
-)
+_BESIDE = frozenset({
+    "loss", "losses", "criterion", "criteria", "bce", "metric", "metrics", "acc", "accuracy",
+    "f1", "iou", "miou", "auc", "auroc", "dice", "jaccard", "precision", "recall", "confmat",
+    "ema", "swa", "normalize", "normalise", "normalizer", "normaliser", "normalization",
+    "normalisation", "preprocess", "preprocessing", "transforms", "augment", "augmentation",
+    "augmentations", "lpips", "perceptual", "discriminator",
+})  # fmt: skip
 _COUNTER = "num_batches_tracked"
 
 

@@ -103,7 +103,7 @@ def test_the_encoder_alone_is_a_surrogate(
     defended: Defended, sample: Sample, full: EvaluationConfig
 ) -> None:
     """An attacker without the decoder drives the features away, within the ball of T3."""
-    staged = Staged(defended.localizer)
+    staged = Staged(defended.localizer).eval()
     surrogate = EncoderOnly(staged, replace(defended.spec, taps=("stage",)))
     config = replace(full, threats=("T3",), transfer=("pgd@8", "mifgsm@8"))
     rivals = Rivals(surrogates={"encoder": surrogate})

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.launched import two_processes
+from support.partly_used import PartlyUsed, fitting
 from torch import Tensor, nn
 
 from ansm_plugin.errors import ConfigError, TrainingError, TrainingInterrupted, WeightsError
@@ -295,25 +296,21 @@ def test_shares_make_up_a_batch() -> None:
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    """Also of parameters that no process uses, or one alone."""
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent(
             """
-            import os, sys, torch
+            import os, sys
             from pathlib import Path
-            from torch import nn
-            from ansm_plugin.training import FitConfig, StepOutput, fit, seeded
+            from ansm_plugin.training.config import FitConfig
+            from ansm_plugin.training.loop import fit
+            from support.partly_used import PartlyUsed, fitting
 
-            with seeded(3):
-                module = nn.Linear(1, 1)
-
-            def step(turn):
-                x = turn.share.of(torch.randn(16, 1, generator=turn.generator))
-                return StepOutput((module(x) - 3 * x - 1).square().mean(), {})
-
+            module = PartlyUsed()
             config = FitConfig(steps=40, learning_rate=0.2, warmup=2, averaging=0.0,
                                precision="fp32", checkpoint_every=100)
-            fit("line", module, step, config, folder=Path(sys.argv[1]), identity={})
+            fit("line", module, fitting(module), config, folder=Path(sys.argv[1]), identity={})
             print("trained by", os.environ["RANK"], flush=True)
             os._exit(0)  # gloo's threads abort a process, rarely, while the interpreter ends
             """
@@ -322,10 +319,22 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     done = two_processes(script, str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained by") == 2
-    expected = run(tmp_path / "one", line())
+    module = PartlyUsed()
+    expected = run(tmp_path / "one", module, fitting(module))
+    assert torch.equal(expected["spare"], torch.ones(2, 3))  # not even decayed
+    assert expected["first"].abs() > 0.5
     found = load_file(checkpoint(tmp_path / "two"))
-    torch.testing.assert_close(found["module.weight"], expected["weight"])
-    torch.testing.assert_close(found["module.bias"], expected["bias"])
+    assert {k for k in found if "spare" in k} == {"module.spare", "average.spare"}
+    for name, value in expected.items():
+        torch.testing.assert_close(found[f"module.{name}"], value)
+
+
+def test_a_loss_without_a_gradient_is_refused_in_words(tmp_path: Path) -> None:
+    def step(turn: Turn) -> StepOutput:
+        return StepOutput(torch.ones(()), {})
+
+    with pytest.raises(TrainingError, match=r"line: no gradient .* no_grad"):
+        run(tmp_path, line(), step)
 
 
 SCRIPT = """

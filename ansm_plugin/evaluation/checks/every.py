@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansm_plugin.attacks.door import ordinary, outside_inference_mode
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
-from ansm_plugin.evaluation.checks.alarms import find_alarms, is_untrained
-from ansm_plugin.evaluation.checks.gradient import probe
+from ansm_plugin.evaluation.checks.alarms import Framing, find_alarms, is_untrained
+from ansm_plugin.evaluation.checks.gradient import probe, probe_bare
 from ansm_plugin.evaluation.checks.search import search_doubts
 from ansm_plugin.evaluation.config import EvaluationConfig
 from ansm_plugin.evaluation.results import Rows
@@ -15,7 +16,11 @@ from ansm_plugin.localizer.call import mask_forward
 
 
 def every_alarm(
-    rows: Rows, defended: DefendedLocalizer[Any], few: Sample, config: EvaluationConfig
+    rows: Rows,
+    defended: DefendedLocalizer[Any],
+    few: Sample,
+    config: EvaluationConfig,
+    framing: Framing | None = None,
 ) -> tuple[str, ...]:
     """Return what is wrong or suspicious, in plain words; empty where nothing is.
 
@@ -24,11 +29,16 @@ def every_alarm(
         defended: what was evaluated, in eval mode.
         few: some forged images, on its device, to try gradient and search on.
         config: of the evaluation.
+        framing: rows of authentic and of forged images that were attacked with wrong masks.
     """
+    spec = defended.spec
     # In fp32: the steps of bf16 are larger than the differences that are looked for.
-    exact = mask_forward(defended, defended.spec)
-    return (
-        *find_alarms(rows, is_untrained=is_untrained(defended.ansm)),
-        *probe(exact, defended.pixels.perturbation, few, config),
-        *search_doubts(exact, few, config),
-    )
+    bare, exact = (mask_forward(model, spec) for model in (defended.localizer, defended))
+    with outside_inference_mode():
+        few = Sample(ordinary(few.images), ordinary(few.masks), few.names)
+        return (
+            *find_alarms(rows, framing, is_untrained=is_untrained(defended.ansm)),
+            *probe_bare(bare, spec.activation, few, config),
+            *probe(exact, defended.pixels.perturbation, few, config),
+            *search_doubts(exact, few, config),
+        )

@@ -7,22 +7,88 @@ ICML 2018). Here the change that the gradient predicts is held against the chang
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ansm_plugin.attacks.objectives import bce
+from ansm_plugin.attacks.objectives import Objective, bce, margin
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.evaluation.config import EvaluationConfig
-from ansm_plugin.evaluation.results import T4
+from ansm_plugin.evaluation.results import T1, T2, T4, T5
 from ansm_plugin.localizer.call import Forward, Perturb
+from ansm_plugin.localizer.spec import Activation
 
 Value = Callable[[Tensor], Tensor]
+_ON_BARE = (T1, T2, T5)  # whose noise is made against the bare localizer
 _DIRECTIONS = 24
+_FEW_DIRECTIONS = 8  # for a localizer, which has no reason to mislead: a third of the time
 _STEP = 0.05 / 255  # small enough for a straight line, large enough for fp32
 _AGREEMENT = 0.8  # correlation of predicted and found changes
 _ZERO_SHARE = 0.5
+_CLAMPED = (
+    13.8  # the largest logit that a probability is given, a little less than that of 1 - 1e-6
+)
+_CLAMPED_SHARE = 0.1  # of the pixels: F1 is about as much too high
+
+
+def probe_bare(
+    forward: Forward, activation: Activation, sample: Sample, config: EvaluationConfig
+) -> tuple[str, ...]:
+    """Return reasons to distrust attacks on the bare localizer, in plain words.
+
+    Args:
+        forward: pixels -> mask logits of the bare localizer.
+        activation: what it returns, as its spec has it.
+        sample: a few forged images.
+        config: without T1, T2 and T5, whose noise is made against it, nothing is probed.
+    """
+    figures = ", ".join(threat for threat in _ON_BARE if threat in config.threats)
+    if not figures:
+        return ()
+    generator = attack_generator(config.seed, "probe bare", 0, 0)
+    images, masks = sample.images, sample.masks
+    if _differs_between_calls(forward, images):
+        return (
+            f"the localizer answers the same image differently each time: its {figures} figure is "
+            "no lower bound. Switch off what it draws in eval mode.",
+        )
+    if activation != "logits" and (clamped := _clamped_share(forward, images)) > _CLAMPED_SHARE:
+        return (
+            f"{clamped:.0%} of the localizer's probabilities are nearer to 0 or 1 than 1e-6, where "
+            f"no gradient comes back: its {figures} figure is too high. Attack its logits: let it "
+            'return them, and pass spec=LocalizerSpec(activation="logits").',
+        )
+    if (flat := _flat_share(forward, images, masks)) is not None:
+        return (
+            f"cross-entropy is flat at the localizer's large logits: {flat:.0%} of its gradient is "
+            f"zero, and the {figures} figure of attacks that climb it is too high. Attack with "
+            "margin, which is not.",
+        )
+    loss = _loss(bce, forward, masks)
+    view = _View("the localizer", loss, figures, "a saturated output, a rounding or a clamp")
+    return tuple(_doubts(view, images, generator, _FEW_DIRECTIONS))
+
+
+def _flat_share(forward: Forward, images: Tensor, masks: Tensor) -> float | None:
+    """Return the zero share of the gradient of cross-entropy; None where all is well, or no better.
+
+    Better is the gradient of margin, which no logit is too large for.
+    """
+    shares = []
+    for objective in (bce, margin):
+        gradient = _gradient(_loss(objective, forward, masks), images)
+        if gradient is None:
+            return None
+        shares.append(_zero_share(gradient))
+        if shares[0] <= _ZERO_SHARE:
+            return None
+    return shares[0] if shares[1] <= _ZERO_SHARE else None
+
+
+def _loss(objective: Objective, forward: Forward, masks: Tensor) -> Value:
+    return lambda pixels: objective(forward(pixels).float(), masks, 0.0)
 
 
 def probe(
@@ -49,40 +115,57 @@ def probe(
         )
     with torch.no_grad():
         added = perturbation(images)
-    views: dict[str, Value] = {
-        "the defended localizer": lambda x: bce(forward(x).float(), masks, 0.0)
-    }
+    views = [_View("the defended localizer", _loss(bce, forward, masks))]
     if bool(added.any()):  # an untrained module adds nothing, and nothing is to be predicted
         weights = torch.randint(0, 2, added.shape, generator=generator).to(added) * 2 - 1
-        views["the module"] = lambda x: (weights * perturbation(x)).sum((1, 2, 3))
-    return tuple(
-        doubt for name, value in views.items() for doubt in _doubts(name, value, images, generator)
-    )
+        views.append(_View("the module", lambda x: (weights * perturbation(x)).sum((1, 2, 3))))
+    return tuple(doubt for view in views for doubt in _doubts(view, images, generator))
 
 
-def _doubts(name: str, value: Value, images: Tensor, generator: torch.Generator) -> Iterator[str]:
-    gradient = _gradient(value, images)
+class _View(NamedTuple):
+    """What is looked through: its name, a value behind it, whose figure it decides, what is usual.
+
+    `usual` says what mostly makes a gradient zero there.
+    """
+
+    name: str
+    value: Value
+    figures: str = T4
+    usual: str = "a rounding, a clamp or a saturated tanh"
+
+
+def _doubts(
+    view: _View, images: Tensor, generator: torch.Generator, directions: int = _DIRECTIONS
+) -> Iterator[str]:
+    gradient = _gradient(view.value, images)
     if gradient is None or not bool(gradient.isfinite().all()):
-        yield f"no finite gradient comes back through {name}: its T4 figure measures nothing."
-        return
-    zero = float((gradient == 0).float().mean())
-    if zero > _ZERO_SHARE:
         yield (
-            f"{zero:.0%} of the gradient through {name} is zero (a rounding, a clamp or a "
-            "saturated tanh): its T4 figure is no lower bound."
+            f"no finite gradient comes back through {view.name}: its {view.figures} figure "
+            "measures nothing."
         )
         return
-    agreement = gradient_agreement(value, images, gradient, generator)
+    zero = _zero_share(gradient)
+    if zero > _ZERO_SHARE:
+        yield (
+            f"{zero:.0%} of the gradient through {view.name} is zero ({view.usual}): its "
+            f"{view.figures} figure is no lower bound."
+        )
+        return
+    agreement = gradient_agreement(view.value, images, gradient, generator, directions)
     if agreement < _AGREEMENT:
         yield (
-            f"the gradient through {name} does not tell how its output changes (correlation "
+            f"the gradient through {view.name} does not tell how its output changes (correlation "
             f"{agreement:.2f} with finite differences, at least {_AGREEMENT} expected): something "
-            "is detached, rounded or random, and its T4 figure is no lower bound."
+            f"is detached, rounded or random, and its {view.figures} figure is no lower bound."
         )
 
 
 def gradient_agreement(
-    value: Value, images: Tensor, gradient: Tensor, generator: torch.Generator
+    value: Value,
+    images: Tensor,
+    gradient: Tensor,
+    generator: torch.Generator,
+    directions: int = _DIRECTIONS,
 ) -> float:
     """Return the correlation of changes of a value with those that a gradient predicts.
 
@@ -94,9 +177,10 @@ def gradient_agreement(
         images: where the gradient was taken.
         gradient: `(B, 3, H, W)`.
         generator: decides the directions.
+        directions: how many.
     """
     predicted, found = [], []
-    for _ in range(_DIRECTIONS):
+    for _ in range(directions):
         draw = torch.randint(0, 2, images.shape, generator=generator).to(images)
         step = _STEP * (2 * draw - 1)
         predicted.append((gradient * step).sum((1, 2, 3)))
@@ -116,6 +200,16 @@ def _gradient(value: Value, images: Tensor) -> Tensor | None:
             return None
         (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
     return gradient
+
+
+def _zero_share(gradient: Tensor) -> float:
+    return float((gradient == 0).float().mean())
+
+
+def _clamped_share(forward: Forward, images: Tensor) -> float:
+    """Return the share of the pixels whose probability is cut off before its logit is taken."""
+    with torch.no_grad():
+        return float((forward(images).abs() >= _CLAMPED).float().mean())
 
 
 def _differs_between_calls(forward: Forward, images: Tensor) -> bool:
