@@ -174,8 +174,7 @@ class ANSM(nn.Module):
         with self._autocast(images.device.type):
             raw: Tensor = self.trunk(padded)
         raw = raw[..., :height, :width].float()
-        # In fp16 sums overflow to infinity, and the difference of two is no number at all.
-        return raw.nan_to_num(0.0) if images.dtype is torch.float16 else raw
+        return raw.nan_to_num(0.0) if images.dtype is torch.float16 else raw  # may overflow there
 
     def bounded(self, raw: Tensor) -> Tensor:
         """Squash a raw perturbation into [-e_d, e_d]."""

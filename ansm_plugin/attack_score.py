@@ -136,7 +136,7 @@ class AttackScore:
 
     Attributes:
         weights: one per name in `FEATURES`, of the statistics as they are.
-        bias: added; `FALSE_ALARMS` of the unattacked images that it was fitted on are above 0.
+        bias: added; `FALSE_ALARMS` of the unattacked images that it was set on are above 0.
     """
 
     weights: tuple[float, ...]
@@ -187,7 +187,11 @@ class AttackScore:
             ) from error
 
 
-def fit_score(unattacked: Sequence[Tensor], attacked: Sequence[Tensor]) -> AttackScore:
+def fit_score(
+    unattacked: Sequence[Tensor],
+    attacked: Sequence[Tensor],
+    held_out: Sequence[Tensor] | None = None,
+) -> AttackScore:
     """Return the coefficients that tell attacked from unattacked images best.
 
     Logistic regression on standardised features, both sides of the same weight in total, and
@@ -196,6 +200,8 @@ def fit_score(unattacked: Sequence[Tensor], attacked: Sequence[Tensor]) -> Attac
     Args:
         unattacked: features `(B, F)` of originals and of each harmless processing.
         attacked: features `(B, F)` of each attack.
+        held_out: as `unattacked`, of photographs that the weights do not know: the threshold is set
+            on them. None sets it on `unattacked`, whose quantile promises too few false alarms.
 
     Raises:
         ConfigError: a side is missing, or a feature is not finite.
@@ -204,13 +210,14 @@ def fit_score(unattacked: Sequence[Tensor], attacked: Sequence[Tensor]) -> Attac
     if not all(sides) or not all(len(group) for side in sides for group in side):
         raise ConfigError("a score was given no images of one side; it needs both kinds.")
     x = torch.cat([*unattacked, *attacked]).double()
-    if not bool(x.isfinite().all()):
+    others = unattacked if held_out is None else held_out
+    if not all(bool(group.isfinite().all()) for group in (x, *others)):
         raise ConfigError("a score was given features that are not finite; check the localizer.")
     labels = torch.cat([torch.full((len(g),), float(k)) for k, s in enumerate(sides) for g in s])
     shares = torch.cat([torch.full((len(g),), 0.5 / len(s) / len(g)) for s in sides for g in s])
     mean, scale = x.mean(0), x.std(0).clamp_min(1e-6)
     weights = _logistic((x - mean) / scale, labels.double(), shares.double()) / scale
-    clean = torch.cat([torch.as_tensor(group).double() @ weights for group in unattacked])
+    clean = torch.cat([torch.as_tensor(group).double() @ weights for group in others])
     return AttackScore(
         weights=tuple(weights.tolist()), bias=-float(clean.quantile(1 - FALSE_ALARMS))
     )

@@ -94,7 +94,8 @@ def _options(name: str, arguments: list[str]) -> Any:
     """Return the options of a command as its dataclass; what argparse refuses ends the program."""
     parser = _parser()
     if name.startswith("-"):
-        parser.parse_args([*arguments, "--help"])  # --version, or what it does not know
+        parser.parse_args(arguments or ["--help"])  # it ends here, but for -- and a command
+        parser.error("name the command first: ansm COMMAND")
     kind = _module(name).OPTIONS
     given, rest = parser.parse_known_args([name, *made_explicit(kind, arguments[1:])])
     parsed = vars(given)

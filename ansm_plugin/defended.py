@@ -162,19 +162,18 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
     def _perturbed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pixels and what the ANSM adds to them, cut to keep them in [0, 1]."""
-        has_parameters = any(True for _ in self.ansm.parameters())
-        require_inputs(inputs, device_of(self.ansm) if has_parameters else None)
+        has_any = any(True for _ in self.ansm.parameters())
+        require_inputs(inputs, device_of(self.ansm) if has_any else None)
         with autocast(inputs.device, to_bf16=False):
             pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
-        # An ANSM takes any dtype; a module of the user's own may have been moved to half precision.
-        is_ours = isinstance(self.ansm, ANSM)
-        delta = self.ansm(pixels if is_ours else pixels.to(dtype_of(self.ansm) or pixels.dtype))
+        # An ANSM sees to it itself; another module may have been moved to half precision.
+        dtype = None if isinstance(self.ansm, ANSM) else dtype_of(self.ansm)
+        delta = self.ansm(pixels.to(dtype or pixels.dtype))
         with autocast(inputs.device, to_bf16=False):
             return pixels, cut(pixels, delta.float())
 
     def _masked(self, pixels: Tensor, delta: Tensor) -> Examined:
         self._held.enforce(self.localizer)
-        # As the caller has it; "meta" has no autocast.
         is_mixed = not pixels.is_meta and torch.is_autocast_enabled(pixels.device.type)
         logits = mask_forward(self.localizer, self.spec, precision="bf16" if is_mixed else "fp32")
         return Examined(pixels, delta, logits(pixels), logits(pixels + delta))
@@ -233,8 +232,7 @@ def wrap_with_ansm(
         weights: a safetensors file written by `save_ansm`.
         ansm: a preset name or a module of your own (image in [0, 1] -> perturbation); by default
             what the weights say, else the default preset.
-        spec: how to talk to the localizer; by default found by `describe`, which may try it on two
-            small images and warns where it guesses.
+        spec: how to talk to the localizer; by default found by `describe`.
         gate: leave images as they are whose attack score says that nothing is wrong; three passes
             of the localizer instead of one. Needs weights that were calibrated.
 
@@ -266,8 +264,7 @@ def wrap_with_ansm(
 def unwrap(defended: DefendedLocalizer[L]) -> L:
     """Return the very localizer that was wrapped, with its modes and gradient flags as before.
 
-    Where it is wrapped a second time, the last `unwrap` gives them back. Layers that were exchanged
-    meanwhile are left as they are. Unwrapping again changes nothing.
+    Of several wraps the last `unwrap` gives them back. Doing it twice changes nothing.
     """
     if not isinstance(defended, DefendedLocalizer):
         raise LocalizerError(f"unwrap takes a defended localizer; given {type(defended).__name__}.")

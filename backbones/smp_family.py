@@ -76,7 +76,8 @@ def build(query: str) -> nn.Module:
         model: nn.Module = architecture(**{**options, "encoder_weights": None})
     except Exception as error:  # of whatever SMP and timm do with a value
         if (option := unexpected_option(error)) is not None:
-            raise refuse_option(option, query, takes | timm_options(error)) from error
+            owner = f"{name} with {encoder}"
+            raise refuse_option(option, owner, takes | timm_options(error)) from error
         hint = _nearest_of_timm(encoder)
         raise LocalizerError(f"SMP cannot build {query!r}: {error}{hint}") from error
     return model

@@ -1,8 +1,9 @@
 """Recipe `hardened`, stage 3: against the attacker who knows the module.
 
-Each step attacks ANSM and localizer together and holds three versions of the same crops against the
-mask: attacked with knowledge (T4), attacked without (T1, made once) and original. The module alone
-is trained, or a few parameters of a copy of the localizer with it (`tune`), or these alone
+Each step attacks ANSM and localizer together and holds three versions of the same crops against a
+mask, by default the localizer's own of the original: attacked with knowledge (T4), attacked without
+(T1, made once) and original. What the module adds has the prices of stage 2. The module alone is
+trained, or a few parameters of a copy of the localizer with it (`tune`), or these alone
 (`alone`), which is adversarial fine-tuning (Madry et al., ICLR 2018).
 """
 
@@ -16,60 +17,22 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.attacks.radius import require_radii_255
-from ansm_plugin.attacks.spec import require_attacks
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.modes import frozen_eval
-from ansm_plugin.recipes.overfitting import Checks, Watch, hold_out
+from ansm_plugin.recipes.knowing import Hardened, Material, draw_search, version_masks
+from ansm_plugin.recipes.overfitting import Watch, hold_out
+from ansm_plugin.recipes.prices import Views, priced
 from ansm_plugin.recipes.run import AnsmRun, start_with
-from ansm_plugin.recipes.stage import Pairs, Setup, Stage, Suppressed
+from ansm_plugin.recipes.stage import Setup, Stage, Suppressed
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.config import FitConfig
 from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import dual_mask, mask_loss
 from ansm_plugin.weights.adapters import save_adapter
 
 NAME = "hardened"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hardened:
-    """Choices of stage 3.
-
-    Attributes:
-        attacks: names of attacks on module and localizer together; one is drawn per batch.
-        eps_255: their radii in grey levels; one is drawn per image.
-        attack_steps: their gradient steps.
-        ramp: share of the training over which radii grow from 0 to their full size.
-        warm_start: share of images whose attack starts at their noise of T1; others at random.
-        knowing_weight: of the images attacked with knowledge.
-        original_weight: of the originals.
-        bce_weight: share of cross-entropy beside soft Dice.
-        checks: against overfitting to weak attacks.
-        fit: how long and how fast; a batch of n images is three versions of n / 3 crops.
-    """
-
-    attacks: tuple[str, ...] = ("margin", "cospgd")
-    eps_255: tuple[float, ...] = (1.0, 2.0, 4.0)
-    attack_steps: int = 3
-    ramp: float = 0.3
-    warm_start: float = 0.25
-    knowing_weight: float = 1.0
-    original_weight: float = 1.0
-    bce_weight: float = 0.3
-    checks: Checks = field(default_factory=Checks)
-    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=6000, batch_size=48))
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for unknown attacks and numbers out of range."""
-        require_attacks(self.attacks, steps=self.attack_steps)
-        require_radii_255("eps_255", self.eps_255)
-        for name in ("ramp", "warm_start"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +147,7 @@ def make_step(setup: Setup, hardened: Hardened, *, alone: bool = False) -> Step:
 
     `alone` leaves the module out of both: images are attacked and scored without it.
     """
-    precision = hardened.fit.precision
+    precision, steps = hardened.fit.precision, hardened.fit.steps
     forward = setup.forward(precision)
     attacked_model = setup.defended.localizer if alone else setup.defended
     knowing = mask_forward(attacked_model, setup.spec, precision=precision)
@@ -197,19 +160,23 @@ def make_step(setup: Setup, hardened: Hardened, *, alone: bool = False) -> Step:
         eps=max(hardened.eps_255) / 255,
         checks=hardened.checks,
     )
+    material = Material.of(setup, hardened, pairs, forward)
 
     def step(turn: Turn) -> StepOutput:
-        search = draw_search(hardened, pairs, turn)
-        # Drawn for the whole batch, so that it is the same for any number of processes.
-        originals, masks, attacked, start, radii = (turn.share.of(t) for t in search.tensors)
+        search = draw_search(hardened, material.pairs, turn, material.teller).of(turn.share)
+        originals, masks, attacked, start, radii = search.tensors
         spec = attack_spec(search.attack, steps=hardened.attack_steps)
         with frozen_eval(attacked_model):
-            hardest = run_attack(knowing, originals, masks, radii, spec, start=start)
+            hardest = run_attack(knowing, originals, search.told.masks, radii, spec, start=start)
         versions = torch.cat([hardest, attacked, originals])
         suppressed = _as_they_are(versions) if alone else setup.suppress(versions)
-        loss = _loss(hardened, forward(suppressed.images), masks)
-        logs = watch.look(turn.index, hardened.fit.steps)
-        return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated, **logs})
+        held_to = version_masks(hardened.target, masks, search.told.codes)
+        loss = _loss(hardened, forward(suppressed.images), held_to)
+        views = Views(originals, versions[: -len(originals)], suppressed.images)
+        price = None if alone else priced(hardened, views, turn.index / steps)
+        logs = watch.look(turn.index, steps)
+        total = loss if price is None else loss + price
+        return StepOutput(total + suppressed.penalty, {"saturated": suppressed.saturated, **logs})
 
     return step
 
@@ -219,40 +186,18 @@ def _as_they_are(images: Tensor) -> Suppressed:
 
 
 def _loss(hardened: Hardened, logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the loss of logits `(3B, 1, H, W)`: attacked with knowledge, without, original."""
-    with_knowledge, without, clean = logits.chunk(3)
-    share = hardened.bce_weight
-    return hardened.knowing_weight * mask_loss(with_knowledge, masks, bce_weight=share) + dual_mask(
-        without, clean, masks, original_weight=hardened.original_weight, bce_weight=share
-    )
+    """Return the loss of logits `(3B, 1, H, W)` against masks of the same shape.
 
-
-@dataclass(frozen=True)
-class Search:
-    """What the attacks of one batch search, drawn.
-
-    Attributes:
-        attack: name in `ATTACKS`.
-        tensors: originals, masks and T1 versions as floats, first points, radii `(B,)` in pixel
-            units.
+    In threes: attacked with knowledge, without, original.
     """
-
-    attack: str
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def draw_search(hardened: Hardened, pairs: Pairs, turn: Turn) -> Search:
-    """Draw crops, an attack, its radii and where it starts, for the whole batch of a turn."""
-    generator = turn.generator
-    count = max(turn.share.count, hardened.fit.batch_size // 3)
-    originals, masks, attacked = pairs.draw(count, generator)
-    name = hardened.attacks[int(torch.randint(len(hardened.attacks), (), generator=generator))]
-    choice = torch.randint(len(hardened.eps_255), (count,), generator=generator)
-    done = turn.index / hardened.fit.steps
-    grown = min(1.0, done / hardened.ramp) if hardened.ramp else 1.0
-    radii = (grown * torch.tensor(hardened.eps_255)[choice] / 255).to(originals.device)
-    noise = (2 * torch.rand(originals.shape, generator=generator) - 1).to(originals.device)
-    warm = torch.rand(count, generator=generator).to(originals.device) < hardened.warm_start
-    random = originals + radii.view(-1, 1, 1, 1) * noise
-    start = torch.where(warm.view(-1, 1, 1, 1), attacked, random)
-    return Search(name, (originals, masks, attacked, start, radii))
+    with_knowledge, without, clean = logits.chunk(3)
+    known, of_attacked, of_originals = masks.chunk(3)
+    share = hardened.bce_weight
+    return hardened.knowing_weight * mask_loss(with_knowledge, known, bce_weight=share) + dual_mask(
+        without,
+        clean,
+        of_attacked,
+        of_originals,
+        original_weight=hardened.original_weight,
+        bce_weight=share,
+    )

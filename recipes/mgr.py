@@ -1,14 +1,18 @@
 """Recipe `mgr`, stage 2: Mask-guided Refinement with the dual-mask constraint.
 
-Attacked and original images both localize as well as before: each branch is held against the mask
-(arXiv 2506.12871). One joint batch carries both, so that a BatchNorm sees one population.
+Attacked and original images both localize as well as before: each branch is held against a mask
+(arXiv 2506.12871), by default the localizer's own of the original, and what the module adds has a
+price. One joint batch carries both, so that a BatchNorm sees one population.
+
+The paper's variant, that of version 0.1: `--mgr.target ground_truth --mgr.original-price 0
+--mgr.alignment 0 --attacks.targets truth --data.forgeries.authentic 0`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +20,10 @@ from torch import Tensor
 from ansm_plugin.data.augment import channel
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import Forward
+from ansm_plugin.recipes.branches import BranchTarget, both_masks
+from ansm_plugin.recipes.branches import clean_masks as clean_masks  # its home in version 0.1
+from ansm_plugin.recipes.matching import Matcher, Matching
+from ansm_plugin.recipes.prices import Prices, Views, growing_noise, priced, require_shares
 from ansm_plugin.recipes.run import AnsmRun, start_from
 from ansm_plugin.recipes.stage import Pairs, Setup, Stage
 from ansm_plugin.system.progress import Progress, silent
@@ -25,24 +33,45 @@ from ansm_plugin.training.losses import dual_mask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mgr:
-    """Choices of stage 2.
+class Mgr(Prices, Matching):
+    """Choices of stage 2, with those of `Prices` and `Matching`.
 
     Attributes:
-        original_weight: lambda, the weight of the original branch.
+        attacked_weight: of the attacked branch's mask.
+        original_weight: lambda, the weight of the original branch's mask.
         bce_weight: share of cross-entropy beside soft Dice.
-        target: the mask of both branches: "ground_truth", or "localizer" for the localizer's own
-            mask of the original image; "mixed": attacked images against the first, originals
-            against the second.
+        target: the mask of both branches: "localizer" for the localizer's own mask of the original
+            image; "independent": the same, but attacked images whose noise cannot carry the truth
+            against the ground truth; "ground_truth" as in the paper, which teaches the module to
+            localize by itself; "mixed": attacked images against the ground truth, originals against
+            the localizer's own mask.
         channel: share of batches that pass JPEG, resize, blur or noise between attack and ANSM.
+        ramp: share of the training over which the noise of attacked images grows from nothing to
+            its full size; for a module that begins with random weights.
+        denoise: share of the training, at its start, without the localizer: prices alone, for a
+            module that begins with random weights.
         fit: how long and how fast; a batch of n images is n / 2 attacked and n / 2 original.
     """
 
+    attacked_weight: float = 1.0
     original_weight: float = 1.0
     bce_weight: float = 0.3
-    target: Literal["ground_truth", "localizer", "mixed"] = "ground_truth"
+    target: BranchTarget = "localizer"
     channel: float = 0.0
+    ramp: float = 0.0
+    denoise: float = 0.0
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=6000))
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for numbers out of range, and for a contradiction."""
+        Prices.__post_init__(self)
+        Matching.__post_init__(self)
+        require_shares(self, "channel", "ramp", "denoise")
+        if self.denoise and not (self.alignment or self.relative_alignment):
+            raise ConfigError(
+                f"denoise is {self.denoise}, but no price is on the noise that is left; give "
+                "alignment or relative_alignment a weight."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +88,6 @@ class MgrRecipe(Stage):
 
 
 RECIPE = MgrRecipe
-_BATCH = 64  # images at once where no gradient is needed
 
 
 def run(recipe: MgrRecipe, output: Path, progress: Progress = silent) -> Path:
@@ -80,47 +108,68 @@ def run(recipe: MgrRecipe, output: Path, progress: Progress = silent) -> Path:
 
 
 def make_step(setup: Setup, mgr: Mgr) -> Step:
-    """Return the step of stage 2, which holds both branches against their masks."""
-    forward, pairs = setup.quick_forward(mgr.fit.precision), setup.pairs
+    """Return the step of stage 2, which holds both branches against their masks.
+
+    Raises:
+        ConfigError: features have a weight, but nothing names taps.
+    """
+    matcher = Matcher(setup, mgr, mgr.fit.precision)
     # They change as little as the localizer does: made once.
-    pairs = pairs._replace(masks=branch_masks(mgr, forward, pairs))
+    masks = branch_masks(mgr, matcher.forward, setup.pairs, setup.codes)
+    pairs = setup.pairs._replace(masks=masks)
 
     def step(turn: Turn) -> StepOutput:
-        share, generator = turn.share, turn.generator
-        half = max(share.count, mgr.fit.batch_size // 2)
-        # Drawn for the whole batch, so that it is the same for any number of processes.
-        originals, targets, attacked = pairs.draw(half, generator)
-        if float(torch.rand((), generator=generator)) < mgr.channel:
-            attacked, originals = channel(torch.cat([attacked, originals]), generator).chunk(2)
-        suppressed = setup.suppress(torch.cat([share.of(attacked), share.of(originals)]))
-        attacked_logits, original_logits = forward(suppressed.images).chunk(2)
-        of_attacked, of_originals = share.of(targets).chunk(2, dim=1)
-        loss = dual_mask(
-            attacked_logits,
-            original_logits,
-            of_attacked,
-            of_originals,
-            original_weight=mgr.original_weight,
-            bce_weight=mgr.bce_weight,
-        )
+        batch, done = draw_batch(mgr, pairs, turn), turn.index / mgr.fit.steps
+        suppressed = setup.suppress(torch.cat([batch.attacked, batch.originals]))
+        losses = []
+        if done >= mgr.denoise:
+            answer = matcher.answer(suppressed.images)
+            losses += [_against_masks(mgr, answer.logits, batch.targets)]
+            losses += matcher.terms(answer, batch.numbers, batch.originals)
+        views = Views(batch.originals, batch.attacked, suppressed.images)
+        if (price := priced(mgr, views, done)) is not None:
+            losses += [price]
+        loss = sum(losses[1:], start=losses[0])
         return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
 
     return step
 
 
-def branch_masks(mgr: Mgr, forward: Forward, pairs: Pairs) -> Tensor:
+class Batch(NamedTuple):
+    """This process's share of a batch: numbers of crops, what they show, masks of both branches."""
+
+    numbers: Tensor
+    originals: Tensor
+    targets: Tensor
+    attacked: Tensor
+
+
+def draw_batch(mgr: Mgr, pairs: Pairs, turn: Turn) -> Batch:
+    """Draw a batch for the turn of a step; `pairs` have the masks of `branch_masks`."""
+    generator = turn.generator
+    half = max(turn.share.count, mgr.fit.batch_size // 2)
+    # Drawn for the whole batch, so that it is the same for any number of processes.
+    index = pairs.pick(half, generator)
+    originals, targets, attacked = pairs.rows(index)
+    if mgr.ramp:
+        grown = turn.index / mgr.fit.steps / mgr.ramp
+        attacked = growing_noise(originals, attacked, grown)
+    if float(torch.rand((), generator=generator)) < mgr.channel:
+        attacked, originals = channel(torch.cat([attacked, originals]), generator).chunk(2)
+    return Batch(*map(turn.share.of, (index, originals, targets, attacked)))
+
+
+def _against_masks(mgr: Mgr, logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of logits `(2B, 1, H, W)` against masks `(B, 2, H, W)`, attacked first."""
+    return dual_mask(
+        *logits.chunk(2),
+        *targets.chunk(2, dim=1),
+        attacked_weight=mgr.attacked_weight,
+        original_weight=mgr.original_weight,
+        bce_weight=mgr.bce_weight,
+    )
+
+
+def branch_masks(mgr: Mgr, forward: Forward, pairs: Pairs, codes: Tensor | None = None) -> Tensor:
     """Return the masks of both branches, `(N, 2, S, S)`: attacked, original."""
-    if mgr.target == "ground_truth":
-        return pairs.masks.expand(-1, 2, -1, -1)
-    own = clean_masks(forward, pairs.originals)
-    return torch.cat([pairs.masks if mgr.target == "mixed" else own, own], dim=1)
-
-
-def clean_masks(forward: Forward, originals: Tensor) -> Tensor:
-    """Return the localizer's own masks of original images.
-
-    Shape: `(N, 3, H, W)` uint8 -> `(N, 1, H, W)` uint8 in {0, 1}.
-    """
-    with torch.no_grad():
-        parts = [forward(part.float().div(255)) > 0 for part in torch.split(originals, _BATCH)]
-    return torch.cat(parts).to(torch.uint8)
+    return both_masks(mgr.target, forward, pairs, codes)

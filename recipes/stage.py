@@ -14,7 +14,7 @@ from torch.nn import functional
 from ansm_plugin.ansm import ANSM, add, saturated_share
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
 from ansm_plugin.data.crops import DataConfig, load_crops
-from ansm_plugin.data.forgeries import Forgeries
+from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
 from ansm_plugin.localizer.call import Forward, mask_forward
@@ -35,15 +35,21 @@ class Stage:
     Attributes:
         localizer: its name, with `@weights.safetensors` unless it is a reference localizer.
         also: names of further localizers that the same ANSM is to serve; each step is for one.
-        data: the forged crops; another seed than the localizer's training had.
-        attacks: what the crops are attacked with.
+        data: the forged crops; another seed than the localizer's training had. A fifth of them is
+            authentic, so that every batch has some, attacked and not: a module that never saw one
+            frames them. Pairs with `masks` bring their own authentic images, with empty masks.
+        attacks: what the crops are attacked with, and which masks these attacks are told.
         saturation_penalty: weight of `mean(relu(|raw| - 1.5)^2)`, which keeps tanh unsaturated.
         saturation_limit: training stops when a larger share of the perturbation is saturated.
     """
 
     localizer: str = DEFAULT_LOCALIZER
     also: tuple[str, ...] = ()
-    data: DataConfig = field(default_factory=lambda: DataConfig(count=12288, seed=1))
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(
+            count=12288, seed=1, forgeries=ForgeryConfig(authentic=0.2)
+        )
+    )
     attacks: AttackMixture = field(default_factory=AttackMixture)
     saturation_penalty: float = 10.0
     saturation_limit: float = 0.5
@@ -60,7 +66,14 @@ class Pairs(NamedTuple):
         self, count: int, generator: torch.Generator, share: Share = WHOLE
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw `count` rows; return a share of them as floats: originals, masks, attacked."""
-        index = share.of(torch.randint(len(self.masks), (count,), generator=generator))
+        return self.rows(share.of(self.pick(count, generator)))
+
+    def pick(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw the numbers of `count` rows."""
+        return torch.randint(len(self.masks), (count,), generator=generator)
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows as floats: originals, masks, attacked."""
         originals, attacked = (t[index].float().div(255) for t in (self.originals, self.attacked))
         return originals, self.masks[index].float(), attacked
 
@@ -108,7 +121,8 @@ def _prepare(
         progress=progress,
         among=processes(),
     )
-    return Setup(defended, Pairs(crops.images, crops.masks, attacked), stage)
+    pairs = Pairs(crops.images, crops.masks, attacked.images)
+    return Setup(defended, pairs, stage, codes=attacked.codes)
 
 
 @dataclass(frozen=True)
@@ -120,12 +134,14 @@ class Setup:
         pairs: its training pairs.
         stage: the choices.
         others: the setups of further localizers behind the same ANSM.
+        codes: which masks the attacks of the pairs were told, `(N,)` as in `Told`; None: the truth.
     """
 
     defended: DefendedLocalizer[nn.Module]
     pairs: Pairs
     stage: Stage
     others: tuple[Setup, ...] = ()
+    codes: Tensor | None = None
 
     def each(self, make: Callable[[Setup], Step]) -> Step:
         """Return a step that is made for one localizer, drawn at random where there are several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,16 @@ from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
 from ansm_plugin.cli import main
 from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.errors import ConfigError, WeightsError
-from ansm_plugin.evaluation.calibration import HARMLESS, Calibration, calibrate, harmless, observe
+from ansm_plugin.evaluation.calibration import (
+    HARMLESS,
+    Calibration,
+    calibrate,
+    halves,
+    harmless,
+    observe,
+)
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.weights.ansm_file import AnsmFile, save_ansm
 
@@ -140,6 +149,36 @@ def test_calibration_fits_what_it_is_given_and_keeps_to_its_seed(
     assert score == calibrate(packaged, crops, config)
     clean = observe(packaged, crops.images.float().div(255))
     assert (score(clean) <= 0.5).all()
+
+
+def test_the_threshold_is_set_on_photographs_that_the_weights_do_not_know() -> None:
+    """No photograph is in both halves, which are about as large; unknown ones are their own."""
+    blank = torch.zeros(12, 3, 8, 8, dtype=torch.uint8)
+    hosts = torch.tensor([5, 5, 5, 5, 5, 2, 2, 2, 9, 9, 7, 7])
+    fit, held_out = halves(Forgeries(blank, blank[:, :1], hosts))
+    assert sorted([*fit.tolist(), *held_out.tolist()]) == [*range(12)]
+    assert not {*hosts[fit].tolist()} & {*hosts[held_out].tolist()}
+    assert {len(fit), len(held_out)} == {5, 7}
+    fit, held_out = halves(Forgeries(blank, blank[:, :1]))
+    assert len(fit) == len(held_out) == 6
+    fit, held_out = halves(Forgeries(blank, blank[:, :1], torch.zeros(12)))
+    assert not {*fit.tolist()} & {*held_out.tolist()}
+    assert [part.tolist() for part in halves(Forgeries(blank[:1], blank[:1, :1]))] == [[0], [0]]
+
+
+def test_a_threshold_that_was_held_out_keeps_its_promise(generator: torch.Generator) -> None:
+    """Few images of many statistics are told apart by chance; unseen ones are not."""
+    count = len(FEATURES) + 2
+    clean, attacked, held_out, fresh = (
+        torch.randn(n, len(FEATURES), generator=generator) for n in (count, count, 400, 4000)
+    )
+    alone, apart = fit_score([clean], [attacked]), fit_score([clean], [attacked], [held_out])
+    assert alone.weights == apart.weights
+    alarms = [float((score(fresh) > 0).double().mean()) for score in (alone, apart)]
+    assert alarms[0] > 0.1
+    assert alarms[1] < 0.03
+    with pytest.raises(ConfigError, match="not finite"):
+        fit_score([clean], [attacked], [held_out * math.inf])
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -274,7 +313,7 @@ def localized(photo: Path, name: str, *options: str) -> tuple[bytes, list[dict[s
     numbers = output / "found.json"
     arguments = ["localize", str(photo), "--output", str(output), "--json", str(numbers)]
     assert main([*arguments, *options]) == 0
-    return (output / "photo-mask.png").read_bytes(), json.loads(numbers.read_text())
+    return (output / "photo-mask.png").read_bytes(), json.loads(numbers.read_text())["photographs"]
 
 
 def test_the_gate_of_localize_keeps_the_bare_mask(photo: Path) -> None:

@@ -88,6 +88,29 @@ def test_a_localizer_of_one_size_is_exported_at_it(tmp_path: Path) -> None:
     assert run_graph(done.path, torch.rand(3, 3, 64, 64)).shape == (3, 1, 64, 64)
 
 
+@pytest.mark.parametrize("is_good", [True, False])
+def test_modes_and_flags_are_as_before(
+    tmp_path: Path, tiny: nn.Module, is_good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the midst of a training, whose ANSM has a BatchNorm in train mode."""
+    defended = wrap_with_ansm(tiny, ansm="small?norm=batch", spec=LocalizerSpec()).train()
+    defended.ansm.trunk.down[0].eval()  # type: ignore[union-attr, index]
+    defended.ansm.trunk.head.requires_grad_(False)  # type: ignore[union-attr]
+    modes = {name: m.training for name, m in defended.named_modules()}
+    flags = {name: p.requires_grad for name, p in defended.named_parameters()}
+    before = {name: b.clone() for name, b in defended.named_buffers()}
+    if is_good:
+        export_onnx(defended, tmp_path / "m.onnx", side=32)
+    else:
+        monkeypatch.setattr(export, "_largest_difference", lambda *_: 1.0)
+        with pytest.raises(LocalizerError):
+            export_onnx(defended, tmp_path / "m.onnx", side=32)
+    assert modes == {name: m.training for name, m in defended.named_modules()}
+    assert flags == {name: p.requires_grad for name, p in defended.named_parameters()}
+    assert all(torch.equal(b, before[name]) for name, b in defended.named_buffers())
+    assert modes["ansm.trunk"]
+
+
 def test_a_graph_that_differs_is_not_written(
     tmp_path: Path, tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,9 @@
 """Views of a defended localizer for an attacker who knows the ANSM.
 
 Each view predicts what the defended localizer predicts and differs only on the way back, where a
-defence may hide its gradient. Of a gated pair "plain" alone goes through the gate; the others
-attack the module behind it. Start from images attacked without knowledge with
-`run_attack(..., start=...)`; expect a random channel with its `expectation`.
+defence may hide its gradient. Of a gated pair all go through the gate, as the images that they make
+will; on the way back it is the sigmoid of the score (`gate.gated`). Start from images attacked
+without knowledge with `run_attack(..., start=...)`; expect a random channel with its `expectation`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ansm_plugin.ansm import ANSM, clip
+from ansm_plugin.ansm import ANSM, clip, cut
+from ansm_plugin.gate import Examined, gated
 from ansm_plugin.localizer.call import Forward, Perturb, mask_forward
 
 if TYPE_CHECKING:  # attacks serve the defence and do not need it
@@ -31,7 +32,8 @@ def adaptive_forwards(
       ICML 2018), so pixels at the ends of the range keep their gradient.
     - "unsaturated": besides, tanh is an identity on the way back. Missing for a module that is no
       `ANSM`, whose inside we do not know.
-    - "bypass": besides, the whole module is: whatever it does to its gradient is of no use.
+    - "bypass": besides, the whole module is, its gate too: whatever it does to its gradient is of
+      no use.
 
     Args:
         defended: made by `wrap_with_ansm`, in eval mode.
@@ -40,21 +42,25 @@ def adaptive_forwards(
     bare = mask_forward(defended.localizer, defended.spec, precision=precision)
     ansm = defended.ansm
 
-    def behind(perturbation: Perturb) -> Forward:
-        def forward(pixels: Tensor) -> Tensor:
+    def added(perturbation: Perturb) -> Perturb:
+        def delta(pixels: Tensor) -> Tensor:
             with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                delta = perturbation(pixels)
-            return bare(straight_through(clip, pixels + delta.float()))
+                found = perturbation(pixels)
+            return _through_gate(defended, bare, pixels, found.float())
 
-        return forward
+        return delta
 
+    def behind(delta: Perturb) -> Forward:
+        return lambda pixels: bare(straight_through(clip, pixels + delta(pixels)))
+
+    module = added(ansm)
     views = {
         "plain": mask_forward(defended, defended.spec, precision=precision),
-        "straight-through": behind(ansm),
-        "bypass": behind(lambda pixels: ansm(pixels).detach()),
+        "straight-through": behind(module),
+        "bypass": behind(lambda pixels: module(pixels).detach()),
     }
     if isinstance(ansm, ANSM):
-        views["unsaturated"] = behind(lambda pixels: _unsaturated(ansm, pixels))
+        views["unsaturated"] = behind(added(lambda pixels: _unsaturated(ansm, pixels)))
     return views
 
 
@@ -65,6 +71,17 @@ def straight_through(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Te
     Shape: the function keeps that of its input.
     """
     return inputs + (function(inputs) - inputs).detach()
+
+
+def _through_gate(
+    defended: DefendedLocalizer[Any], bare: Forward, pixels: Tensor, delta: Tensor
+) -> Tensor:
+    """Return what the gate lets through; without a gate, all of it."""
+    if not defended.gate:
+        return delta
+    cut_off = straight_through(lambda found: cut(pixels, found), delta)
+    examined = Examined(pixels, cut_off, bare(pixels), bare(pixels + cut_off))
+    return gated(cut_off, defended.judge(examined))
 
 
 def _unsaturated(ansm: ANSM, pixels: Tensor) -> Tensor:

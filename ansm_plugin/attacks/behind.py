@@ -43,11 +43,12 @@ def has_modes(module: nn.Module) -> bool:
     As BatchNorm and dropout do: their code names `training`. Of a part whose code cannot be read
     (TorchScript) it is taken for granted.
     """
-    return any(m.training and _names_training(type(m)) for m in module.modules())
+    kinds: set[Any] = {type(m) for m in module.modules() if m.training}
+    return any(_names_training(kind) for kind in kinds)
 
 
 @cache
-def _names_training(kind: type[Any]) -> bool:
+def _names_training(kind: type[nn.Module]) -> bool:
     if issubclass(kind, torch.jit.ScriptModule):
         return True
     own = kind.__mro__[: kind.__mro__.index(nn.Module)]

@@ -32,7 +32,7 @@ def balanced(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     Keeps a small forgery from being outvoted (Croce et al., ECCV 2024). The weights sum to the
     number of pixels; an image with one kind of pixel only gets plain cross-entropy.
     """
-    pixels = masks[0].numel()
+    pixels = masks.shape[1:].numel()
     forged = masks.sum((1, 2, 3), keepdim=True)
     both = (forged > 0) & (forged < pixels)
     share = torch.where(masks > 0, forged, pixels - forged).clamp_min(1)
@@ -96,7 +96,7 @@ def dice(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:
     overlap = (probability * masks).sum((1, 2, 3))
     total = probability.sum((1, 2, 3)) + masks.sum((1, 2, 3))
     # +1: an empty mask has a defined, smooth value.
-    return (1 - (2 * overlap + 1) / (total + 1)) * masks[0].numel()
+    return (1 - (2 * overlap + 1) / (total + 1)) * masks.shape[1:].numel()
 
 
 def hide(logits: Tensor, masks: Tensor, elapsed: float) -> Tensor:

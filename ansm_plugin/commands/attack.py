@@ -120,7 +120,7 @@ def _announce(options: AttackOptions, plan: AttackPlan) -> None:
         say(f"{forged}; attacks {attacks} x radii {radii}: {images} images will be written")
 
 
-def _doubts(made: Manifest) -> Iterator[str]:
+def doubts(made: Manifest) -> Iterator[str]:
     """Yield why attacks that did nothing did nothing, as far as the set tells."""
     from ansm_plugin.evaluation.checks.alarms import blind_localizer
     from ansm_plugin.metrics.defence import FINDS_NOTHING
@@ -141,7 +141,7 @@ def _tell(options: AttackOptions, made: Manifest, left_out: Sequence[LeftOut]) -
     """Say what was written and left out; warn of attacks that did nothing."""
     from ansm_plugin.evaluation.manifest import MANIFEST
 
-    for said in _doubts(made):
+    for said in doubts(made):
         warnings.warn(said, stacklevel=2)
     if made.skipped:
         say(f"left out {len(made.skipped)} images without forged pixels")

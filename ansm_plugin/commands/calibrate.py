@@ -65,6 +65,11 @@ def run(options: CalibrateOptions) -> None:
     defended = load_defended(model.localizer, model.ansm)
     warn_if_untrained(defended.ansm)
     crops = load_crops(_data(options))
+    if crops.hosts is not None and len({*crops.hosts.tolist()}) < 2:
+        say(
+            "note: all crops are of one photograph, so the threshold holds for that one: give more "
+            "photographs, or more images without attack than 1 in 100 may be above it"
+        )
     with show_progress(Console(stderr=True)) as progress:
         score = calibrate(defended, crops, Calibration(seed=options.seed), progress=progress)
     file = AnsmFile.read(model.ansm or reference.packaged_ansm())

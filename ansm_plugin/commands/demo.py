@@ -64,7 +64,8 @@ def demonstrate(
     """Attack and defend the embedded localizer; write numbers and pictures to a folder.
 
     Args:
-        images: number of forged crops.
+        images: number of forged crops; where the config has wrong masks to tell, a quarter as many
+            authentic ones are attacked too.
         output: receives `demo.json`, `summary.png` and `panels/NN.png`.
         config: the attacks.
         command_line: said in the JSON.
@@ -74,20 +75,18 @@ def demonstrate(
         AnsmError: the packaged weights are damaged, or the folder cannot be written.
     """
     from ansm_plugin.backbones import reference
-    from ansm_plugin.data.crops import load_crops
-    from ansm_plugin.data.samples import crop_samples
     from ansm_plugin.defended import wrap_with_ansm
-    from ansm_plugin.evaluation.config import EvaluationConfig
+    from ansm_plugin.evaluation.config import demo
     from ansm_plugin.evaluation.labels import Labels
-    from ansm_plugin.evaluation.material import demo_data
+    from ansm_plugin.evaluation.material import demo_data, made_samples
     from ansm_plugin.evaluation.run import evaluate
     from ansm_plugin.report.panels import save_pictures
 
     make_folder(output)
-    config = config or EvaluationConfig()
+    config = config or demo()
     localizer = reference.build_localizer(reference.DEFAULT_LOCALIZER)
     defended = wrap_with_ansm(localizer, str(reference.packaged_ansm()))
-    samples = crop_samples(load_crops(demo_data(images)))
+    samples = made_samples(demo_data(images), authentic=config.frames)
     labels = Labels(localizer=reference.DEFAULT_LOCALIZER, command=command_line)
     evaluation = evaluate(defended, samples, config, labels=labels, progress=progress)
     write_json(output / "demo.json", evaluation.as_json())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansm_plugin.commands.groups import (
+    AimOptions,
     ImageOptions,
     ModelOptions,
     StrengthOptions,
@@ -19,6 +20,7 @@ from ansm_plugin.commands.groups import (
 )
 from ansm_plugin.commands.options import flag, group, option, record
 from ansm_plugin.commands.values import names, natural, path, positive
+from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import say
 
@@ -26,13 +28,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ansm_plugin.ansm import Precision
-    from ansm_plugin.baselines import Baseline
     from ansm_plugin.defended import DefendedLocalizer
     from ansm_plugin.evaluation.config import EvaluationConfig
     from ansm_plugin.evaluation.labels import Labels
     from ansm_plugin.evaluation.material import Material
-    from ansm_plugin.evaluation.results import Evaluation
-    from ansm_plugin.evaluation.run import Rivals
+    from ansm_plugin.evaluation.results import Evaluation, Threat
     from ansm_plugin.system.processes import Processes
 
 SUMMARY = "measure a localizer with and without its ANSM"
@@ -51,16 +51,24 @@ class EvaluateOptions:
         None,
         parse=names,
         metavar="T0,...,T6",
-        help="what attackers know (default: T0,T1,T2,T4,T5; T3 with --surrogate)",
+        help="what attackers know (default: T0,T1,T2,T4,T5; T3 with --surrogate, T3.5 with "
+        "--own-modules)",
     )
     white_box_attacks: tuple[str, ...] | None = option(
         None,
         parse=names,
         metavar="NAMES",
-        help="of T4; the first at every radius, others at the largest (default: margin,pgd)",
+        help="of T4, each at every radius (default: apgd-margin,apgd-dice,apgd-js)",
     )
     white_box_steps: int | None = option(
-        None, parse=natural, metavar="N", help="of T4 (default: 20; 0: no T4)"
+        None, parse=natural, metavar="N", help="of T4 (default: 100; 0: no T4)"
+    )
+    white_box_restarts: int | None = option(
+        None,
+        parse=positive,
+        metavar="N",
+        help="of each attack of T4, of which the best counts per image (default: 3); with less "
+        "than the defaults its figure is an estimate, no bound",
     )
     adaptive: tuple[str, ...] | None = option(
         None,
@@ -69,6 +77,7 @@ class EvaluateOptions:
         help="more of T4: straight-through, unsaturated, bypass, warm-start, eot "
         "(default: all but eot)",
     )
+    aim: AimOptions = group(AimOptions)
     precision: Precision | None = option(
         None,
         choices=("fp32", "bf16"),
@@ -88,6 +97,13 @@ class EvaluateOptions:
         metavar="NAME[+ANSM]",
         help="what T3 attacks in place of your localizer: another one, one with an ANSM, or "
         "`encoder` for your own without its decoder; repeat for several",
+    )
+    own_modules: tuple[str, ...] = option(
+        (),
+        parse=names,
+        metavar="A.safetensors,B.safetensors,C.safetensors",
+        help="ANSMs before the same localizer that the attacker of T3.5 trained himself from our "
+        "recipe, with other seeds or presets: he attacks each of them and all at once",
     )
     baselines: tuple[str, ...] | None = option(
         None,
@@ -119,9 +135,16 @@ class EvaluateOptions:
         from ansm_plugin.evaluation.config import full, quick
 
         effort = quick() if self.quick else full()
-        if self.surrogate:
-            effort = replace(effort, threats=(*effort.threats, "T3"))
-        return replace(effort, **self.given())
+        threats: tuple[Threat, ...] = ("T3",) if self.surrogate else ()
+        threats += ("T3.5",) if self.own_modules else ()
+        effort = replace(effort, threats=(*effort.threats, *threats))
+        config = replace(effort, **self.given())
+        if "T3.5" in config.threats and not self.own_modules:
+            raise ConfigError(
+                "T3.5 is an attacker who trains modules of his own; name some: "
+                "--own-modules A.safetensors,B.safetensors,C.safetensors."
+            )
+        return config
 
     def given(self) -> dict[str, Any]:
         """Return the fields of `EvaluationConfig` that the command line sets."""
@@ -132,7 +155,10 @@ class EvaluateOptions:
             "steps": self.strength.steps,
             "white_box_attacks": self.white_box_attacks or None,
             "white_box_steps": self.white_box_steps,
+            "white_box_restarts": self.white_box_restarts,
             "adaptive": self.adaptive,
+            "aims": self.aim.names,
+            "aim_attacks": self.aim.aim_attacks or None,
             "attack_precision": self.precision,
             "tile": self.tile,
             "seed": self.seed,
@@ -180,6 +206,7 @@ def run(options: EvaluateOptions) -> None:
         options.count,
         validation,
         recursive=source.recursive,
+        authentic=config.frames,
     )
     defended = load_defended(
         options.model.localizer,
@@ -210,10 +237,12 @@ def _measure(
 
     from ansm_plugin.commands.results import RECORDS
     from ansm_plugin.commands.terminal import show_progress
-    from ansm_plugin.evaluation.rivals import costs, fit_baselines
+    from ansm_plugin.evaluation.rivals import attackers, costs, fit_baselines, with_baselines
     from ansm_plugin.evaluation.run import evaluate
 
     defended, material, config = measured
+    # Bad files are named before anything is fitted.
+    rivals = attackers(options.surrogate, options.own_modules, defended, config)
     with show_progress(Console(stderr=True)) as progress:
         others = fit_baselines(names, defended, material.validation, config, progress=progress)
         evaluation = evaluate(
@@ -221,7 +250,7 @@ def _measure(
             material.scored,
             config,
             labels=_labels(options),
-            rivals=_rivals(options, measured, others),
+            rivals=with_baselines(rivals, others, defended, config),
             records=options.output / RECORDS if options.output else None,
             progress=progress,
             among=among,
@@ -240,20 +269,6 @@ def _labels(options: EvaluateOptions) -> Labels:
     model = options.model
     return Labels(
         localizer=model.localizer or "", ansm=str(model.ansm or ""), command=options.command_line
-    )
-
-
-def _rivals(options: EvaluateOptions, measured: Measured, others: Mapping[str, Baseline]) -> Rivals:
-    """Return the other defences before the bare localizer, and what attackers of T3 have."""
-    from ansm_plugin.evaluation.rivals import surrogates
-    from ansm_plugin.evaluation.run import Rivals
-    from ansm_plugin.localizer.call import mask_forward
-
-    defended, _, config = measured
-    bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
-    return Rivals(
-        baselines={label: baseline(bare) for label, baseline in others.items()},
-        surrogates=surrogates(options.surrogate, config.attack_precision, defended),
     )
 
 

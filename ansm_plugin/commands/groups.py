@@ -63,6 +63,30 @@ class ImageOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AimOptions:
+    """Attacks that are told a wrong mask; None leaves them to the effort."""
+
+    aims: tuple[str, ...] | None = option(
+        None,
+        parse=names,
+        metavar="NAMES",
+        help="attacks that are told a wrong mask, on authentic images too (default: "
+        "decoy,mark,swap; none: no such attack)",
+    )
+    aim_attacks: tuple[str, ...] | None = option(
+        None,
+        parse=names,
+        metavar="NAMES",
+        help="of --aims; authentic images meet the first (default: pgd,mifgsm,margin,apgd)",
+    )
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The aims, of which "none" stands for an empty list."""
+        return () if self.aims == ("none",) else self.aims or None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrengthOptions:
     """How hard gradient attacks try; None leaves it to the plan of the command."""
 

@@ -36,7 +36,7 @@ def option(
     alone: Any = None,
     repeated: bool = False,
 ) -> Any:
-    """Return the field of an option `--name VALUE`.
+    """Return the field of an option `--name VALUE`; a field `name_` has its name from a keyword.
 
     Args:
         default: what the field holds where the option is left out; REQUIRED must be given. None
@@ -155,7 +155,7 @@ def take_rest(kind: type, parsed: dict[str, Any], rest: Sequence[str]) -> str:
     """
     options = arguments_of(kind)
     several = [f for f in options if f.metadata[_ARGUMENT].get("nargs") == "+"]
-    if several and not any(word.startswith("-") for word in rest):
+    if several and not any(word.startswith("-") and word != "-" for word in rest):
         parsed[several[0].name] += map(several[0].metadata[_ARGUMENT]["type"], rest)
         return ""
     known = [name_of(f) for f in options if not f.metadata.get(_POSITIONAL, False)]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ansm_plugin.system.paths import user_path
 
-_HALF_A_LEVEL = 0.5  # radii below it are rounded away where pixels have 8 bits
+# Radii below the second are rounded away where pixels have 8 bits; `attacks.radius`, which is too
+# heavy to be imported here, refuses those below the first.
+_REFUSED, _HALF_A_LEVEL = 0.099, 0.5
 
 
 def filled(text: str) -> str:
@@ -76,8 +78,8 @@ def grey_levels(text: str) -> tuple[float, ...]:
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}; {how}") from error
     least = min(levels, default=_HALF_A_LEVEL)
-    if least < _HALF_A_LEVEL:
-        warnings.warn(f"--eps {least:g} is lost where pixels have 8 bits; {how}", stacklevel=2)
+    if _REFUSED < least < _HALF_A_LEVEL:
+        warnings.warn(f"--eps {least:g} is lost where pixels have 8 bits; {how}", stacklevel=1)
     return levels
 
 

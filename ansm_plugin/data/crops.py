@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +71,21 @@ def load_crops(config: DataConfig) -> Forgeries:
         files = list_images(images, pattern, recursive=recursive)
         photographs = each(files, lambda file, _: read_image(file), what="photographs")
     elif config.split == "train":
-        own = packaged("train")
-        # Half-size copies: the same few photographs seen from farther away.
-        photographs = [*own, *map(halved, own), *procedural(120, seed=config.seed)]
+        return _forged_of_ours(config)
     else:
         photographs = packaged("test")
     return synthesize(photographs, config.count, config.forgeries, seed=config.seed)
+
+
+def _forged_of_ours(config: DataConfig) -> Forgeries:
+    """Return forgeries of the built-in photographs to train on, and of procedural scenes."""
+    own = packaged("train")
+    # Half-size copies: the same few photographs seen from farther away.
+    photographs = [*own, *map(halved, own), *procedural(120, seed=config.seed)]
+    crops = synthesize(photographs, config.count, config.forgeries, seed=config.seed)
+    assert crops.hosts is not None
+    copied = (crops.hosts >= len(own)) & (crops.hosts < 2 * len(own))
+    return replace(crops, hosts=torch.where(copied, crops.hosts - len(own), crops.hosts))
 
 
 def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
@@ -97,7 +106,8 @@ def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
             masks.append(mask[None, rows, columns].copy())
 
     each([(index, pair) for index, pair in enumerate(pairs) if shares[index]], cut)
-    return Forgeries(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)))
+    hosts = torch.arange(len(pairs)).repeat_interleave(torch.from_numpy(shares))
+    return Forgeries(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), hosts)
 
 
 def _require_larger(mask: Mask, size: int, pair: Pair) -> None:

@@ -44,8 +44,13 @@ KINDS: dict[str, Callable[[Floats, Sequence[Pixels], Mask, Rng], Floats]] = {
 
 def pick_photograph(photographs: Sequence[Pixels], rng: Rng) -> Pixels:
     """Draw a photograph in proportion to its area, so that every pixel is equally likely."""
+    return photographs[pick_number(photographs, rng)]
+
+
+def pick_number(photographs: Sequence[Pixels], rng: Rng) -> int:
+    """Draw the number of a photograph, as `pick_photograph` draws the photograph."""
     areas = np.array([p.shape[0] * p.shape[1] for p in photographs], dtype=np.float64)
-    return photographs[int(rng.choice(len(photographs), p=areas / areas.sum()))]
+    return int(rng.choice(len(photographs), p=areas / areas.sum()))
 
 
 def random_crop(photograph: Pixels, size: int, rng: Rng) -> Pixels:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ansm_plugin.data.blur import blurred
 from ansm_plugin.data.codec import jpeg, to_8_bit
-from ansm_plugin.data.donors import KINDS, pick_photograph, random_crop
+from ansm_plugin.data.donors import KINDS, pick_number, random_crop
 from ansm_plugin.data.pixels import Floats, Mask, Pixels, Plane, Rng
 from ansm_plugin.data.traces import TRACES
 from ansm_plugin.errors import ConfigError, ImageError, unknown_name
@@ -66,10 +66,15 @@ class ForgeryConfig:
 
 @dataclass(frozen=True)
 class Forgeries:
-    """Images `(N, 3, S, S)` and masks `(N, 1, S, S)`; uint8, masks in {0, 1}."""
+    """Images `(N, 3, S, S)` and masks `(N, 1, S, S)`; uint8, masks in {0, 1}.
+
+    `hosts` `(N,)` has the number of the photograph that each crop was cut from, on the CPU; what
+    was pasted into it may be of another. None where it is not known.
+    """
 
     images: Tensor
     masks: Tensor
+    hosts: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of crops."""
@@ -77,7 +82,7 @@ class Forgeries:
 
     def to(self, device: torch.device) -> Forgeries:
         """Return the crops on a device; training draws batches there without copies."""
-        return Forgeries(self.images.to(device), self.masks.to(device))
+        return Forgeries(self.images.to(device), self.masks.to(device), self.hosts)
 
 
 def synthesize(
@@ -100,7 +105,8 @@ def synthesize(
     Raises:
         ImageError: no photograph is at least `config.size` pixels on both sides.
     """
-    usable = [p for p in photographs if min(p.shape[:2]) >= config.size]
+    numbers = [i for i, p in enumerate(photographs) if min(p.shape[:2]) >= config.size]
+    usable = [photographs[i] for i in numbers]
     if not usable:
         raise ImageError(
             f"none of {len(photographs)} photographs is {config.size} pixels or more on both "
@@ -118,15 +124,25 @@ def synthesize(
             parts = list(pool.map(make, ranges))
     images = np.concatenate([p[0] for p in parts])
     masks = np.concatenate([p[1] for p in parts])
-    return Forgeries(torch.from_numpy(images), torch.from_numpy(masks))
+    hosts = torch.tensor(numbers)[[host for part in parts for host in part[2]]]
+    return Forgeries(torch.from_numpy(images), torch.from_numpy(masks), hosts)
 
 
 def forge(photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng) -> tuple[Pixels, Mask]:
     """Return one crop `(S, S, 3)` uint8 and its mask `(S, S)` in {0, 1}."""
-    host = random_crop(pick_photograph(photographs, rng), config.size, rng).astype(np.float32)
+    image, mask, _ = _forge(photographs, config, rng)
+    return image, mask
+
+
+def _forge(
+    photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng
+) -> tuple[Pixels, Mask, int]:
+    """Return what `forge` does, and the number of the photograph that the crop was cut from."""
+    number = pick_number(photographs, rng)
+    host = random_crop(photographs[number], config.size, rng).astype(np.float32)
     if rng.random() < config.authentic:
         mask = np.zeros((config.size, config.size), np.uint8)
-        return _finish(host, config, rng), mask
+        return _finish(host, config, rng), mask, number
     mask = region(config.size, config.area, rng)
     kind = KINDS[config.kinds[rng.integers(len(config.kinds))]]
     trace = TRACES[config.traces[rng.integers(len(config.traces))]]
@@ -137,7 +153,7 @@ def forge(photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng) -> tup
     if rng.random() < 0.5:  # a feathered edge, as a brush leaves it
         edge = blurred(edge, 0.6)
     composite = host + edge * (donor - host)
-    return _finish(composite, config, rng), mask
+    return _finish(composite, config, rng), mask, number
 
 
 def region(size: int, area: tuple[float, float], rng: Rng) -> Mask:
@@ -176,10 +192,10 @@ def _install(photographs: list[Pixels]) -> None:
 
 def _forge_range(
     bounds: tuple[int, int], config: ForgeryConfig, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    crops = [forge(_photographs, config, np.random.default_rng((seed, i))) for i in range(*bounds)]
-    images = np.stack([image.transpose(2, 0, 1) for image, _ in crops])
-    return images, np.stack([mask[None] for _, mask in crops])
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
+    crops = [_forge(_photographs, config, np.random.default_rng((seed, i))) for i in range(*bounds)]
+    images = np.stack([image.transpose(2, 0, 1) for image, _, _ in crops])
+    return images, np.stack([mask[None] for _, mask, _ in crops]), [host for _, _, host in crops]
 
 
 def _finish(pixels: Floats, config: ForgeryConfig, rng: Rng) -> Pixels:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +58,6 @@ class Remarks:
             warnings.warn(f"{what}; in {files}: {shortened(names)}.", stacklevel=2)
 
 
-class _Planes(NamedTuple):
-    """An image as one plane of levels, whether it has colours, and its alpha where that varies."""
-
-    levels: Levels
-    is_coloured: bool = False
-    alpha: Levels | None = None
-
-
 def mask_of(image: Image.Image, path: Path, remarks: Remarks, *, is_lossy: bool) -> Mask:
     """Return the mask `(H, W)` in {0, 1} that a decoded image shows.
 
@@ -78,60 +70,61 @@ def mask_of(image: Image.Image, path: Path, remarks: Remarks, *, is_lossy: bool)
     Raises:
         ImageError: it can be read in no way, or in more than one.
     """
-    planes = _planes(image, path)
-    if planes.alpha is not None:
-        mask = _of_alpha(planes, path, remarks)
+    alpha = _varying_alpha(image)
+    if alpha is not None:
+        mask = _of_alpha(_levels(image, path)[0], alpha, path, remarks)
     elif is_lossy:
         mask = _lossy(np.asarray(_grey(image)), path, remarks)
     else:
-        if planes.is_coloured:
-            _require_black(planes.levels, path)
+        levels, is_coloured = _levels(image, path)
+        if is_coloured:
+            _require_black(levels, path)
             remarks.note(COLOURS, path)
-        mask = _lossless(planes.levels, path, remarks)
+        mask = _lossless(levels, path, remarks)
     if mask.size > 1 and mask.mean() > 0.5 and _border_share(mask) >= 0.99:
         remarks.note(INVERTED, path)
     return mask
 
 
-def _planes(image: Image.Image, path: Path) -> _Planes:
+def _varying_alpha(image: Image.Image) -> Levels | None:
+    """Return the transparency of an image, None where it has none or the same everywhere."""
+    by_key = "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
+    if not by_key and image.mode not in ("LA", "PA", "La", "RGBA", "RGBa"):
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return None if alpha.min() == alpha.max() else alpha
+
+
+def _levels(image: Image.Image, path: Path) -> tuple[Levels, bool]:
+    """Return the levels of an image, of colours those of the brightest, and whether it has any."""
     mode = image.mode
-    is_opaque = "transparency" not in image.info
-    if mode.startswith("I") or mode == "F" or (mode in ("L", "1") and is_opaque):
-        levels = np.asarray(image)
-        return _Planes(levels.astype(np.uint8) if mode == "1" else levels)
-    if mode == "LAB":  # Pillow cannot convert it; its first plane is the lightness
+    if mode == "L" or mode == "F" or mode.startswith("I"):
+        return np.asarray(image), False
+    if mode == "1":
+        return np.asarray(image).astype(np.uint8), False
+    if mode == "LAB":  # Pillow cannot make it grey; its first plane is the lightness
         lightness, *colours = (np.asarray(image.getchannel(n)) for n in range(3))
-        if any(plane.min() != plane.max() for plane in colours):
+        if not all(map(_is_constant, colours)):
             raise ImageError(f"mask {path} is in Lab with colours; save it as grey PNG.")
-        return _Planes(lightness)
+        return lightness, False
     if mode == "YCbCr":
-        return _Planes(np.asarray(image.getchannel(0)))
+        return np.asarray(image.getchannel(0)), False
     try:
-        pixels = np.asarray(image.convert("RGBA"))
+        first, *others = (np.asarray(plane) for plane in image.convert("RGB").split())
     except ValueError as error:
         raise ImageError(f"mask {path} has the mode {mode}; save it as grey PNG.") from error
-    return _of_colours(image, pixels)
+    if mode == "P" and all(map(_is_constant, (first, *others))):  # a palette that says nothing
+        indices = np.asarray(image)
+        return (first if _is_constant(indices) else indices), False
+    is_coloured = not all(np.array_equal(first, plane) for plane in others)
+    return np.maximum.reduce([first, *others]) if is_coloured else first, is_coloured
 
 
-def _of_colours(image: Image.Image, pixels: NDArray[np.uint8]) -> _Planes:
-    """Return the brightest colour channel; of a palette of one colour its indices."""
-    colours, alpha = pixels[..., :3], pixels[..., 3]
-    levels = colours.max(2)
-    is_coloured = bool((colours.min(2) != levels).any())
-    if alpha.min() == alpha.max():
-        if image.mode == "P" and _is_constant(colours) and not _is_constant(np.asarray(image)):
-            return _Planes(np.asarray(image))
-        return _Planes(levels, is_coloured)
-    return _Planes(levels, is_coloured, alpha)
-
-
-def _of_alpha(planes: _Planes, path: Path, remarks: Remarks) -> Mask:
+def _of_alpha(levels: Levels, alpha: Levels, path: Path, remarks: Remarks) -> Mask:
     """Read a mask whose transparency varies: from it alone, or where both say the same."""
-    assert planes.alpha is not None
-    mask = _lossless(planes.alpha, path, Remarks())
-    levels = planes.levels
-    visible = levels[planes.alpha > 0]
-    if levels.min() == levels.max():
+    mask = _lossless(alpha, path, Remarks())
+    visible = levels[alpha > 0]
+    if _is_constant(levels):
         remarks.note(ALPHA, path)
         return mask
     # Some programs write black where nothing is seen.
@@ -162,7 +155,7 @@ def _lossless(levels: Levels, path: Path, remarks: Remarks) -> Mask:
         )
     if len(few) > 2 or few[-1] not in (0, *_USUAL):
         remarks.note(LEVELS, path)
-    return (levels != 0).astype(np.uint8)
+    return np.not_equal(levels, 0).astype(np.uint8)
 
 
 def _require_black(levels: Levels, path: Path) -> None:
@@ -241,7 +234,7 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def _is_constant(pixels: Levels) -> bool:
-    return bool((pixels == pixels[0, 0]).all())
+    return bool(pixels.min() == pixels.max())
 
 
 def _border_share(mask: Mask) -> float:

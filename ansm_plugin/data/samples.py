@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -20,16 +20,50 @@ from ansm_plugin.errors import ImageError
 from ansm_plugin.localizer.call import require_pixels
 
 
-class Sample(NamedTuple):
-    """A batch of images of one size.
-
-    Images `(B, 3, H, W)` in [0, 1], masks `(B, 1, H, W)` in {0, 1}, one name each. An empty mask
-    marks an authentic image.
-    """
-
+class _Named(NamedTuple):
     images: Tensor
     masks: Tensor
     names: tuple[str, ...]
+
+
+class Sample(_Named):
+    """A batch of images of one size; unpacked it is images, masks and names.
+
+    Args:
+        images: `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}. An empty mask marks an authentic image.
+        names: one each.
+        sources: the photograph that each image was cut from, by any name: intervals are over
+            photographs. Empty where each image is a photograph of its own.
+    """
+
+    sources: tuple[str, ...] = ()
+
+    def __new__(
+        cls, images: Tensor, masks: Tensor, names: tuple[str, ...], sources: tuple[str, ...] = ()
+    ) -> Self:
+        """Keep the sources beside the tuple, which has three parts since 0.1."""
+        self = super().__new__(cls, images, masks, names)
+        self.sources = sources
+        return self
+
+    def _replace(self, **changes: Any) -> Self:
+        """Return the batch with other parts."""
+        return type(self)(**{**self._asdict(), "sources": self.sources, **changes})
+
+    def source_numbers(self, batch: int) -> Tensor:
+        """Return a number for each image, equal where images come from one photograph.
+
+        Args:
+            batch: number of this batch; images without a source differ from those of all others.
+
+        Returns:
+            `(B,)` whole numbers below 2^48, fp64: the same in every process and release.
+        """
+        own = (f"batch {batch}, image {i}" for i in range(len(self.names)))
+        named = (f"source {source}" for source in self.sources)
+        hashes = (hashlib.sha256(n.encode()).digest() for n in (named if self.sources else own))
+        return torch.tensor([int.from_bytes(h[:6]) for h in hashes], dtype=torch.float64)
 
 
 class Facts(NamedTuple):
@@ -51,13 +85,15 @@ _PIXELS_PER_BATCH = 1_000_000
 
 
 def crop_samples(crops: Forgeries) -> list[Sample]:
-    """Return crops as batches of floats, named by their number."""
+    """Return crops as batches of floats, named by their number; their hosts are their sources."""
     count = _CROPS_PER_BATCH
+    hosts = [] if crops.hosts is None else crops.hosts.tolist()
     return [
         Sample(
             crops.images[start : start + count].float().div(255),
             crops.masks[start : start + count].float(),
             tuple(f"crop {i + 1}" for i in range(start, min(start + count, len(crops)))),
+            tuple(f"photograph {host + 1}" for host in hosts[start : start + count]),
         )
         for start in range(0, len(crops), count)
     ]
@@ -178,6 +214,8 @@ def _survey(samples: Sequence[Sample]) -> Facts:
         for pixels in sample[:2]:
             digest.update(pixels.detach().cpu().float().contiguous().numpy().data)
         digest.update(repr(sample.names).encode())
+        if sample.sources:
+            digest.update(repr(sample.sources).encode())
         count += len(sample.images)
         if first_forged is None and bool(sample.masks.any()):
             first_forged = index
@@ -193,6 +231,11 @@ def _require_fitting(sample: Sample) -> None:
         raise ImageError(
             f"masks have shape {tuple(masks.shape)} and there are {len(names)} names; images "
             f"of shape {tuple(images.shape)} need masks {expected} and one name each."
+        )
+    if len(sample.sources) not in (0, len(images)):
+        raise ImageError(
+            f"there are {len(sample.sources)} sources for {len(images)} images; give one for each "
+            "image, or none."
         )
     if not bool(((masks == 0) | (masks == 1)).all()):
         raise ImageError(f"the masks of {', '.join(names[:3])} hold other values than 0 and 1.")

@@ -6,17 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ansm_plugin.attacks import attack_spec
-from ansm_plugin.attacks.aims import AIMS, DECOY, Aim
+from ansm_plugin.attacks.aims import AIMS, DECOY, MARK, Aim
 from ansm_plugin.attacks.objectives import MASKLESS
 from ansm_plugin.attacks.radius import require_radii_255
 from ansm_plugin.data.tiles import TILE, Tiling
 from ansm_plugin.errors import ConfigError, unknown_name
 from ansm_plugin.evaluation.channels import channel
 from ansm_plugin.evaluation.results import T0, T1, T2, T4, T5, THREATS, Threat
+from ansm_plugin.evaluation.summary import WhiteBox
 
 WARM_START = "warm-start"
 EXPECTATION = "eot"
 ADAPTIVE = ("straight-through", "unsaturated", "bypass", WARM_START, EXPECTATION)
+# What T4 has to search with, at every radius, for its figure to be called a bound: APGD on losses
+# that fail on different images (Croce and Hein, ICML 2020; Croce et al., ECCV 2024).
+BOUND_ATTACKS, BOUND_STEPS, BOUND_RESTARTS = ("apgd-margin", "apgd-dice", "apgd-js"), 100, 3
 ENCODER = "encoder"  # the surrogate that is the localizer's own encoder, without its decoder
 
 
@@ -32,9 +36,12 @@ class EvaluationConfig:
         unseen: attacks of T2, "name@radius", of other kind or radius than training had.
         transfer: attacks of T3, "name@radius", through each surrogate; through the encoder, the
             feature attack at their radii.
-        white_box_attacks: attacks through the defended localizer (T4): the first at every radius,
-            the others at the largest.
+        own_attacks: attacks of T3.5, at every radius of T1, through each module that the attacker
+            trained himself, and through all of them.
+        white_box_attacks: attacks through the defended localizer (T4), each at every radius.
         white_box_steps: their steps; 0 leaves T4 out.
+        white_box_restarts: their runs from random starts, of which the best counts per image; ways
+            of `adaptive` and `aims` run once.
         white_box_eps_255: their radii in grey levels.
         adaptive: ways to help the first of them, at the largest radius: names of views of
             `attacks.adaptive`; "warm-start", which begins at the T1 example; "eot", which expects
@@ -59,8 +66,10 @@ class EvaluationConfig:
     steps: int = 10
     unseen: tuple[str, ...] = ("fgsm@8", "apgd-margin@8", "pgd-l2@8", "region@8", "pgd@16")
     transfer: tuple[str, ...] = ("pgd@8", "mifgsm@8")
+    own_attacks: tuple[str, ...] = ("margin", "dice")
     white_box_attacks: tuple[str, ...] = ("pgd",)
     white_box_steps: int = 20
+    white_box_restarts: int = 1
     white_box_eps_255: tuple[float, ...] = (8,)
     adaptive: tuple[str, ...] = ()
     channels: tuple[str, ...] = ("jpeg-90", "resize-75", "webp-80", "crop-90")
@@ -75,7 +84,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for unknown names and numbers out of range."""
         Tiling(self.tile)
-        for name in (*self.attacks, *self.white_box_attacks):
+        for name in (*self.attacks, *self.own_attacks, *self.white_box_attacks):
             attack_spec(name)
         for name in (*self.unseen, *self.transfer):
             parse_attack(name)
@@ -93,12 +102,29 @@ class EvaluationConfig:
                 f"{self.white_box_steps}; allowed: at least 1, 1 and 0 (0 leaves the white-box "
                 "attack out)."
             )
+        if self.white_box_restarts < 1:
+            raise ConfigError(
+                f"white_box_restarts is {self.white_box_restarts}; an attack runs at least once."
+            )
         _require_aims(self.aims, self.aim_attacks)
         for field in ("eps_255", "white_box_eps_255"):
             require_radii_255(field, getattr(self, field))
         for field in ("precision", "attack_precision"):
             if getattr(self, field) not in ("fp32", "bf16"):
                 raise ConfigError(f"{field} is {getattr(self, field)!r}; allowed: fp32, bf16.")
+
+    @property
+    def white_box(self) -> WhiteBox | None:
+        """What the T4 figures are: a bound, or an estimate that is too high; None without T4."""
+        if T4 not in self.threats or not self.white_box_steps:
+            return None
+        hard = self.white_box_steps >= BOUND_STEPS and self.white_box_restarts >= BOUND_RESTARTS
+        return "bound" if hard and {*BOUND_ATTACKS} <= {*self.white_box_attacks} else "estimate"
+
+    @property
+    def frames(self) -> bool:
+        """Whether images are attacked to be scored against a wrong mask, authentic ones too."""
+        return bool({DECOY, MARK} & set(self.aims) and {T1, T4} & set(self.threats))
 
 
 def _require_aims(aims: tuple[str, ...], attacks: tuple[str, ...]) -> None:
@@ -120,9 +146,10 @@ def full() -> EvaluationConfig:
     """Return what a report shows: every threat that needs no surrogate, scored in fp32."""
     return EvaluationConfig(
         threats=(T0, T1, T2, T4, T5),
-        white_box_attacks=("margin", "pgd"),
-        white_box_eps_255=(2, 4, 8),
-        white_box_steps=20,
+        white_box_attacks=BOUND_ATTACKS,
+        white_box_eps_255=(1, 2, 4, 8),
+        white_box_steps=BOUND_STEPS,
+        white_box_restarts=BOUND_RESTARTS,
         adaptive=("straight-through", "unsaturated", "bypass", WARM_START),
         aims=AIMS,
         precision="fp32",

@@ -34,11 +34,20 @@ from ansm_plugin.localizer.call import Forward
 
 
 class Images(NamedTuple):
-    """What is scored: images, masks, which of them count as forged `(B,)`, and what they were."""
+    """What is scored.
+
+    Attributes:
+        images: `(B, 3, H, W)` in [0, 1].
+        masks: `(B, 1, H, W)` in {0, 1}.
+        forged: which of them count as forged, `(B,)` bool.
+        source: `(B,)`, equal where images come from one photograph, on the CPU.
+        originals: the images before the attack, where no channel changed them after it.
+    """
 
     images: Tensor
     masks: Tensor
     forged: Tensor
+    source: Tensor
     originals: Tensor | None = None
 
 
@@ -101,22 +110,29 @@ class Batch:
         if not bool(self._forged.all()):  # choosing copies
             chosen = (sample.images[self._forged], sample.masks[self._forged])
         self._part = _Part("", *chosen)
+        self._source = sample.source_numbers(index)
         self._authentic: _Part | None = None
+
+    @property
+    def forged_source(self) -> Tensor:
+        """Numbers of the photographs that forged images come from, `(B,)`."""
+        return self._source[self._forged.cpu()]
 
     def images(self, cell: Cell) -> Images:
         """Return the images of a cell; without noise authentic ones are among them."""
         if isinstance(cell.noise, Nothing):
-            found = Images(self._sample.images, self._sample.masks, self._forged)
+            found = Images(*self._sample[:2], self._forged, self._source)
         else:
-            is_forged = self._forged[self._forged]
-            part = self._part
-            found = Images(self._with(cell.noise, part), part.masks, is_forged, part.images)
+            is_forged, part = self._forged[self._forged], self._part
+            attacked = self._with(cell.noise, part)
+            found = Images(attacked, part.masks, is_forged, self.forged_source, part.images)
         if not cell.channel or not len(found.images):
             return found
         passed = channel(cell.channel)(found.images, found.masks)
         # A crop can cut the whole forged region away; such an image is scored no more.
         seen = passed.masks.flatten(1).any(1) | ~found.forged
-        return Images(passed.images[seen], passed.masks[seen], found.forged[seen])
+        source = found.source[seen.cpu()]
+        return Images(passed.images[seen], passed.masks[seen], found.forged[seen], source)
 
     def frames(self, cell: Cell) -> Frames:
         """Return the forged or the authentic images of a framed cell, and their wrong masks."""

@@ -44,13 +44,15 @@ def read_material(
     validation: int,
     *,
     recursive: bool = False,
+    authentic: bool = False,
 ) -> Material:
     """Return whole images with their masks, or forgeries of the photographs that are given.
 
     `images` may be a list of pairs, such as the dataset.json of `ansm attack`. Of pairs the last
     `validation` ones are kept apart; forgeries to tune on are made anew. Without `images` the
     photographs are the built-in ones that no packaged weights were trained on. With `recursive`
-    folders are entered, and images named by their paths below `images`.
+    folders are entered, and images named by their paths below `images`. With `authentic` crops
+    that nobody forged stand beside the forgeries, see `made_samples`.
 
     Raises:
         ConfigError: too few pairs are left to score.
@@ -75,7 +77,7 @@ def read_material(
     tuning = replace(data, count=max(1, validation), seed=data.seed + 1)
     others = list_folder(images, pattern, recursive=recursive).left_out if images else ()
     return Material(
-        crop_samples(load_crops(data)),
+        made_samples(data, authentic=authentic),
         crop_samples(load_crops(tuning)) if validation else [],
         others,
     )
@@ -91,6 +93,26 @@ def _whole(scored: Sequence[Pair], validation: Sequence[Pair], root: Path | None
 
 
 _SEED = 1
+_AUTHENTIC = 4  # forged crops for each authentic one
+
+
+def made_samples(data: DataConfig, *, authentic: bool) -> list[Sample]:
+    """Return forged crops in batches, and behind them, if asked for, a quarter as many untouched.
+
+    The forged ones, and their batches, are the same in both cases.
+    """
+    forged = crop_samples(load_crops(data))
+    if not authentic:
+        return forged
+    untouched = replace(
+        data,
+        count=max(1, data.count // _AUTHENTIC),
+        seed=data.seed + 2,  # one above that of the crops to tune on
+        forgeries=replace(data.forgeries, authentic=1.0),
+    )
+    others = crop_samples(load_crops(untouched))
+    named = (tuple(f"authentic {name}" for name in sample.names) for sample in others)
+    return [*forged, *(s._replace(names=names) for s, names in zip(others, named, strict=True))]
 
 
 def demo_data(images: int) -> DataConfig:

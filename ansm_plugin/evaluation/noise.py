@@ -71,13 +71,13 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A gradient attack of one who has a surrogate instead of the localizer.
+    """A gradient attack of one who has another localizer, or another module before the same one.
 
     Attributes:
         name: in `attacks.ATTACKS`, or "features".
         spec: the attack with its steps.
         eps_255: radius in grey levels.
-        through: name of the surrogate.
+        through: name of what he has.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Transfer:
 
     @property
     def label(self) -> str:
-        """The attack and its surrogate."""
+        """The attack and what it went through."""
         return f"{self.name} from {self.through}"
 
     @property

@@ -34,6 +34,7 @@ from ansm_plugin.evaluation.results import (
     T4,
     T5,
     T6,
+    T35,
     THREATS,
     Defence,
     Threat,
@@ -76,7 +77,10 @@ class Cell(NamedTuple):
 
 
 def plan(
-    config: EvaluationConfig, baselines: Sequence[str] = (), surrogates: Sequence[str] = ()
+    config: EvaluationConfig,
+    baselines: Sequence[str] = (),
+    surrogates: Sequence[str] = (),
+    own: Sequence[str] = (),
 ) -> list[Cell]:
     """Return all attacks of an evaluation, T0 to T6.
 
@@ -84,6 +88,7 @@ def plan(
         config: the attacks.
         baselines: other defences, scored wherever images do not depend on the defence.
         surrogates: localizers that the attacker has instead of the bare one (T3).
+        own: pairs of the localizer with modules that the attacker trained himself (T3.5).
     """
     every: tuple[Defence, ...] = (BARE, DEFENDED, *baselines)
     cells = [Cell(T0, Nothing(), every), *_unattacked_frames(config)]
@@ -92,6 +97,7 @@ def plan(
         T1: lambda: _grey_cells(config, every),
         T2: lambda: _unseen_cells(config, every),
         T3: lambda: _transfer_cells(config, every, surrogates),
+        T35: lambda: _own_cells(config, own),
         T4: lambda: _white_cells(config, [cell.noise for cell in cells]),
         T5: lambda: _channel_cells(config, every),
         T6: lambda: _query_cells(config),
@@ -144,7 +150,7 @@ def _framing(config: EvaluationConfig, through: Defence) -> Iterator[Gradient]:
 
 def _unattacked_frames(config: EvaluationConfig) -> Iterator[Cell]:
     """Yield what framing is measured against: images before they are attacked."""
-    if {DECOY, MARK} & set(config.aims) and {T1, T4} & set(config.threats):
+    if config.frames:
         for framed in FRAMED:
             yield Cell(T0, Nothing(), (BARE, DEFENDED), framed=framed)
 
@@ -169,14 +175,23 @@ def _transfer_cells(
             yield Cell(T3, Transfer(name, spec, eps, surrogate), every)
 
 
+def _own_cells(config: EvaluationConfig, own: Sequence[str]) -> Iterator[Cell]:
+    for module in own:
+        for name in config.own_attacks:
+            spec = attack_spec(name, steps=config.steps)
+            for eps in config.eps_255:
+                yield Cell(T35, Transfer(name, spec, float(eps), module), (DEFENDED,))
+
+
 def _white_cells(config: EvaluationConfig, before: Sequence[Noise]) -> Iterator[Cell]:
     """Yield the attacks through the module; a warm start begins at one of `before` if it can."""
     if not config.white_box_steps:
         return
     widest = float(max(config.white_box_eps_255))
-    for number, name in enumerate(config.white_box_attacks):
+    for name in config.white_box_attacks:
         spec = attack_spec(name, steps=config.white_box_steps)
-        for eps in (widest,) if number else config.white_box_eps_255:
+        spec = replace(spec, restarts=config.white_box_restarts)
+        for eps in config.white_box_eps_255:
             yield Cell(T4, Gradient(name, spec, float(eps), DEFENDED), (DEFENDED,))
     name = config.white_box_attacks[0]
     plain = Gradient(name, attack_spec(name, steps=config.white_box_steps), widest, DEFENDED)

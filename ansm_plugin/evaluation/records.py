@@ -13,12 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansm_plugin.attacks.behind import modules_behind
 from ansm_plugin.data.samples import Facts
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation.config import EvaluationConfig
 from ansm_plugin.evaluation.noise import BlackBox, Gradient, Noise, Transfer
 from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.scores import Scores, from_json, to_json
+from ansm_plugin.evaluation.transplant import Values
+from ansm_plugin.localizer.call import Forward
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.system.lines import absorb_parts, append_line, part_of, read_lines
 from ansm_plugin.system.processes import ALONE, Processes
@@ -40,6 +43,7 @@ class Records:
         self._path = part_of(path, among) if path is not None else None
         self._identity = identity
         self._known: dict[str, dict[str, Scores]] = {}
+        self._noted: dict[str, Values] = {}
         if path is not None:
             among.once(lambda: absorb_parts(path))
             if path.exists():
@@ -48,7 +52,7 @@ class Records:
 
     def __len__(self) -> int:
         """Return the number of finished parts."""
-        return len(self._known)
+        return len(self._known) + len(self._noted)
 
     def get(self, key: str) -> dict[str, Scores] | None:
         """Return the scores per defence of a finished part."""
@@ -62,11 +66,27 @@ class Records:
         fields = {name: to_json(values) for name, values in scores.items()}
         append_line(self._path, {"identity": self._identity, "key": key, "scores": fields})
 
+    def noted(self, key: str) -> Values | None:
+        """Return the values of a finished part that is no score of a defence."""
+        return self._noted.get(key)
+
+    def note(self, key: str, values: Values) -> None:
+        """Keep values by name, finite numbers, in the file at once."""
+        self._noted[key] = values
+        if self._path is not None:
+            fields = {name: list(found) for name, found in values.items()}
+            append_line(self._path, {"identity": self._identity, "key": key, "values": fields})
+
     def _read(self, path: Path) -> None:
         for line in read_lines(path):
             # Of another release, or damaged: its part is computed again.
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                if line["identity"] == self._identity:
+                if line["identity"] != self._identity:
+                    continue
+                if "values" in line:
+                    values = {n: [float(v) for v in vs] for n, vs in line["values"].items()}
+                    self._noted[line["key"]] = values
+                else:
                     parts = {name: from_json(v) for name, v in line["scores"].items()}
                     self._known[line["key"]] = parts
 
@@ -90,10 +110,20 @@ def _effort(noise: Noise) -> str:
             return " None"  # as 0.1 wrote it
 
 
-def identity_of(defended: DefendedLocalizer[Any], config: EvaluationConfig, facts: Facts) -> str:
-    """Return a hash of models, images and precision."""
+def identity_of(
+    defended: DefendedLocalizer[Any],
+    config: EvaluationConfig,
+    facts: Facts,
+    own: Mapping[str, Forward] | None = None,
+) -> str:
+    """Return a hash of models, images and precision, and of modules of an attacker's own."""
     inside = getattr(defended.ansm, "precision", "fp32")
     gate = defended.score if defended.gate else ""
     choices = f"{config.precision} {config.attack_precision} {inside} {config.seed} {config.tile}"
     models = f"{fingerprint(defended)} {choices}{gate}"
-    return hashlib.sha256(f"{models} {facts.digest}".encode()).hexdigest()
+    others = "".join(
+        f" {name} {fingerprint(module)}"
+        for name, forward in (own or {}).items()
+        for module in modules_behind(forward)
+    )
+    return hashlib.sha256(f"{models} {facts.digest}{others}".encode()).hexdigest()

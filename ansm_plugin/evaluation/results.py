@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from ansm_plugin.attacks.aims import Aim
+from ansm_plugin.attacks.ball import Norm
+from ansm_plugin.attacks.spec import ATTACKS
 from ansm_plugin.data.listing import LeftOut
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation.cost import Cost
 from ansm_plugin.evaluation.framing import FramingRow
+from ansm_plugin.evaluation.summary import Summary as Summary
+from ansm_plugin.evaluation.transplant import Transplant
 from ansm_plugin.metrics.defence import harm, recovery
+from ansm_plugin.metrics.intervals import FEWEST_SOURCES
 from ansm_plugin.system.typed import from_table
 
-Threat = Literal["T0", "T1", "T2", "T3", "T4", "T5", "T6"]
+Threat = Literal["T0", "T1", "T2", "T3", "T3.5", "T4", "T5", "T6"]
 Defence = str  # BARE is the bare localizer, DEFENDED the defended one; others are baselines
 
 T0: Threat = "T0"
 T1: Threat = "T1"
 T2: Threat = "T2"
 T3: Threat = "T3"
+T35: Threat = "T3.5"
 T4: Threat = "T4"
 T5: Threat = "T5"
 T6: Threat = "T6"
@@ -28,12 +34,14 @@ BARE: Defence = "none"
 DEFENDED: Defence = "ansm"
 NO_ATTACK = "none"  # name of the rows of images without attack
 WORST = "worst"  # name of the rows that take the strongest attack for each image
+WORST_L2 = "worst, l2"  # the same of attacks whose radius is a root mean square: another ball
 
 THREATS: dict[Threat, str] = {
     T0: "no attack",
     T1: "knows the localizer, not the module",
     T2: "as T1, with attacks or radii that training did not have",
     T3: "knows another localizer alone",
+    T35: "knows the localizer, and modules trained from our recipe, not this one",
     T4: "knows localizer and module",
     T5: "as T1; the image passes a channel before the defence",
     T6: "sees the scores of the defended localizer alone",
@@ -52,8 +60,9 @@ class Row:
         steps: gradient steps of the attack; 0 without one. Of `WORST` the most of its attacks.
         defence: `BARE`, `DEFENDED` or a baseline.
         f1: mean F1 over forged images.
-        f1_low: lower end of its 95 % bootstrap interval.
-        f1_high: upper end.
+        f1_low: lower end of its 95 % bootstrap interval over photographs; 0 where it is not
+            defined (`has_interval`).
+        f1_high: upper end; 1 where it is not defined.
         iou: mean over forged images.
         auc: mean over forged images; None where no image has one.
         images: number of forged images.
@@ -65,6 +74,7 @@ class Row:
         ssim: likewise.
         aim: what an attack was told that was not told the truth; None for all others. Such an
             attack may do no damage at all.
+        photographs: that the forged images were cut from; None where each is one of its own.
     """
 
     threat: Threat
@@ -84,11 +94,27 @@ class Row:
     psnr: float | None = None
     ssim: float | None = None
     aim: Aim | None = None
+    photographs: int | None = None
 
     @property
     def key(self) -> str:
         """Attack and radius, such as "pgd@8"."""
         return f"{self.attack}@{self.eps_255:g}"
+
+    @property
+    def sources(self) -> int:
+        """Number of photographs that the forged images come from."""
+        return self.images if self.photographs is None else self.photographs
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the interval is defined: of fewer than three photographs it is not."""
+        return self.sources >= FEWEST_SOURCES
+
+    @property
+    def norm(self) -> Norm:
+        """Norm of the ball that the attack stays in."""
+        return norm_of(self.attack)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields, without those that were not measured; `auc` is always there."""
@@ -142,34 +168,17 @@ class Rows(tuple[Row, ...]):
                 raise ConfigError(f"the bare row of T1 {row.key} is without its defended one.")
             yield row, defended[row.key]
 
-    def shown(self) -> Rows:
-        """Return the rows that a table has room for: of each aim the attack that leaves least.
-
-        It is the one that leaves the defended localizer the lowest F1 at its radius.
-        """
-        least: dict[tuple[object, ...], Row] = {}
-        for row in self:
-            key = (row.threat, row.aim, row.eps_255)
-            if row.aim and row.defence == DEFENDED and (key not in least or row.f1 < least[key].f1):
-                least[key] = row
-        names = {(row.threat, row.key) for row in least.values()}
-        return Rows(row for row in self if row.aim is None or (row.threat, row.key) in names)
-
     def strongest_white_box(self) -> list[Row]:
-        """Return the T4 row with the lowest F1 of each radius, smallest radius first."""
+        """Return the T4 row with the lowest F1 of each radius, smallest radius first.
+
+        Attacks in an l2 ball, whose radius says something else, count where there are no others.
+        """
         white = self.only(threat=T4)
+        white = Rows(row for row in white if row.norm == "linf") or white
         radii = sorted({row.eps_255 for row in white})
-        return [min(white.only(eps_255=eps), key=lambda row: row.f1) for eps in radii]
-
-
-class Summary(TypedDict):
-    """The numbers to quote; recovery and harm always together."""
-
-    f1_clean: float
-    f1_defended_clean: float
-    harm: float
-    recovery: dict[str, float | None]
-    f1_white_box: dict[str, float]
+        # Of equal figures that of all attacks is the one to name.
+        order = {row: (row.f1, row.attack != WORST) for row in white}
+        return [min(white.only(eps_255=eps), key=order.__getitem__) for eps in radii]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +192,14 @@ class Evaluation:
         rows: scores, T0 first; any tuple of rows becomes `Rows`.
         summary: the numbers to quote.
         alarms: reasons to distrust the numbers, in plain words.
+        alarm_names: the kind of each, a name of `checks.alarm.AlarmName`; None in files of 0.1.
         command: command line that made it, or "".
         versions: of the packages that decide the result.
         seed: of random starts and bootstrap.
         cost: per defence, what it adds to the localizer; empty where not measured.
         framing: authentic images attacked with a wrong mask; empty where not measured.
         left_out: entries of the image and mask folders that were not used, and why.
+        transplant: what the module adds, without the image; None where not measured.
     """
 
     localizer: str
@@ -203,6 +214,8 @@ class Evaluation:
     cost: Mapping[str, Cost] = field(default_factory=dict)
     framing: tuple[FramingRow, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    alarm_names: tuple[str, ...] | None = None
+    transplant: Transplant | None = None
 
     def __post_init__(self) -> None:
         """Let rows be asked for, whatever tuple they came in."""
@@ -217,12 +230,14 @@ class Evaluation:
             "rows": [row.as_json() for row in self.rows],
             "summary": dict(self.summary),
             "alarms": list(self.alarms),
+            **({} if self.alarm_names is None else {"alarm_names": list(self.alarm_names)}),
             "command": self.command,
             "versions": dict(self.versions),
             "seed": self.seed,
             **({"cost": {d: asdict(c) for d, c in self.cost.items()}} if self.cost else {}),
             **({"framing": [row.as_json() for row in self.framing]} if self.framing else {}),
             **({"left_out": [dict(entry) for entry in self.left_out]} if self.left_out else {}),
+            **({"transplant": self.transplant.as_json()} if self.transplant else {}),
         }
 
     @classmethod
@@ -239,8 +254,16 @@ class Evaluation:
         return self.rows.pairs()
 
 
+def norm_of(attack: str) -> Norm:
+    """Return the norm of the ball of an attack, by the name of its row."""
+    if attack == WORST_L2:
+        return "l2"
+    spec = ATTACKS.get(attack.partition(",")[0].partition(" ")[0].partition("+")[0])
+    return spec.norm if spec else "linf"
+
+
 def summarise(rows: Iterable[Row]) -> Summary:
-    """Return harm, recovery per attack and the white-box F1.
+    """Return harm, recovery per attack and the white-box F1, without intervals.
 
     Raises:
         ConfigError: the rows of original images are missing.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.evaluation.config import ENCODER, EvaluationConfig
 from ansm_plugin.evaluation.cost import Cost, baseline_cost, measure_cost
+from ansm_plugin.evaluation.own import own_modules
 from ansm_plugin.evaluation.results import DEFENDED
+from ansm_plugin.evaluation.run import Rivals
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.system.paths import user_path
 from ansm_plugin.system.progress import Progress, silent
@@ -112,6 +115,31 @@ def surrogates(
         target = wrapped if plus else wrapped.localizer
         found[_short(name)] = mask_forward(target, wrapped.spec, precision=precision)
     return found
+
+
+def attackers(
+    names: Sequence[str],
+    files: Sequence[str],
+    defended: DefendedLocalizer[Any],
+    config: EvaluationConfig,
+) -> Rivals:
+    """Return what attackers of T3 and T3.5 have: see `surrogates` and `own.own_modules`."""
+    precision = config.attack_precision
+    return Rivals(
+        surrogates=surrogates(names, precision, defended),
+        own=own_modules(files, defended, precision),
+    )
+
+
+def with_baselines(
+    rivals: Rivals,
+    others: Mapping[str, Baseline],
+    defended: DefendedLocalizer[Any],
+    config: EvaluationConfig,
+) -> Rivals:
+    """Return rivals that hold fitted baselines, too, before the bare localizer."""
+    bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
+    return replace(rivals, baselines={label: fitted(bare) for label, fitted in others.items()})
 
 
 def _short(name: str) -> str:

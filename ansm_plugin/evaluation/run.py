@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,26 @@ from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.evaluation.checks.alarms import UNTRAINED, Framing, is_untrained
 from ansm_plugin.evaluation.checks.every import every_alarm
+from ansm_plugin.evaluation.checks.transplant import TransplantTest, attacked_noise
 from ansm_plugin.evaluation.config import EXPECTATION, WARM_START, EvaluationConfig
 from ansm_plugin.evaluation.labels import Labels, versions
+from ansm_plugin.evaluation.own import with_all
 from ansm_plugin.evaluation.plan import FRAMED, plan, view_name
 from ansm_plugin.evaluation.records import Records, identity_of
-from ansm_plugin.evaluation.results import BARE, DEFENDED, T3, Evaluation, Rows, summarise
-from ansm_plugin.evaluation.rows import make_framing, make_rows
+from ansm_plugin.evaluation.results import (
+    BARE,
+    DEFENDED,
+    T3,
+    T35,
+    Defence,
+    Evaluation,
+    Rows,
+    summarise,
+)
+from ansm_plugin.evaluation.rows import make_framing, make_intervals, make_rows
+from ansm_plugin.evaluation.scores import Scores
 from ansm_plugin.evaluation.scoring import Bench, Scoring
+from ansm_plugin.evaluation.summary import Summary
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.modes import device_of, frozen_eval
 from ansm_plugin.system.processes import ALONE, Processes
@@ -35,10 +48,13 @@ class Rivals:
     Attributes:
         baselines: other defences, scored wherever images do not depend on the defence.
         surrogates: what an attacker of T3 has in place of the bare localizer.
+        own: the same localizer behind modules that an attacker of T3.5 trained himself
+            (`own.own_modules`); they are attacked one by one, and together as "all".
     """
 
     baselines: Mapping[str, Forward] = field(default_factory=dict)
     surrogates: Mapping[str, Forward] = field(default_factory=dict)
+    own: Mapping[str, Forward] = field(default_factory=dict)
 
 
 _UNNAMED, _NO_RIVALS = Labels(), Rivals()
@@ -57,18 +73,17 @@ def evaluate(
 ) -> Evaluation:
     """Score bare and defended localizer on original and attacked images.
 
-    Only forged images count in F1, IoU and AUC; authentic ones give the false-positive share of the
-    T0 rows, and are attacked with wrong masks alone, where the config has aims. Modules are put in
-    eval mode meanwhile. Images larger than a tile of the config are attacked and scored tile by
-    tile, with one mask each. Each batch is looked at once before anything is attacked
-    (`WholeImages` have done that) and read once more.
+    Only forged images count in F1, IoU and AUC; authentic ones give the false-positive share of T0,
+    and are attacked with wrong masks alone, where the config has aims. Modules are put in eval mode
+    meanwhile. Images larger than a tile of the config are attacked and scored in tiles, with one
+    mask each. Each batch is read twice, the first time to look at it (`WholeImages` have done so).
 
     Args:
         defended: made by `wrap_with_ansm`; its device is used.
         samples: batches; a tile of all images of one is attacked at once, which decides the memory.
         config: the attacks.
         labels: names for the result.
-        rivals: other defences, and what an attacker of T3 has.
+        rivals: other defences, and what attackers of T3 and T3.5 have.
         records: file that keeps finished parts, so that the same call goes on after a kill.
         progress: called with "evaluate", finished and all parts, and no logs.
         among: `processes()` where several processes call this alike: each takes its share of the
@@ -77,43 +92,65 @@ def evaluate(
     Raises:
         LocalizerError: not a defended localizer, no gradient reaches the image, or NaN comes out.
         ImageError: no forged image, or images and masks of wrong shape or range.
-        ConfigError: T3 without a surrogate, or the records cannot be written.
+        ConfigError: T3 without a surrogate, T3.5 without a module of the attacker's own, or the
+            records cannot be written.
     """
     _require_defended(defended)
     facts = among.once(lambda: require_samples(samples))
-    bench = _bench(defended, config or EvaluationConfig(), rivals)
+    bench = _bench(defended, config or EvaluationConfig(), rivals, len(samples))
     config = bench.config
     if is_untrained(defended.ansm) and among.is_first:
         warnings.warn(UNTRAINED, stacklevel=2)
-    identity = among.once(lambda: identity_of(defended, config, facts)) if records else ""
+    own = rivals.own if T35 in config.threats else {}
+    identity = among.once(lambda: identity_of(defended, config, facts, own)) if records else ""
     scoring = Scoring(bench, samples, facts, Records(records, identity, among))
     with frozen_eval(defended):
         scores = scoring.run(progress, among)
-        rows = Rows(make_rows(bench.cells, scores, config.seed))
-        framing: Framing = {of: tuple(make_framing(bench.cells, scores, of)) for of in FRAMED}
-        alarms = among.once(
-            lambda: every_alarm(rows, defended, scoring.few_forged(), config, framing)
-        )
-    found = _evaluation(
-        rows, alarms, labels.filled(defended), images=facts.images, seed=config.seed
-    )
-    return replace(found, framing=tuple(framing["authentic"]))
+        found = _judged(defended, bench, scoring, scores, among)
+    return replace(found, images=facts.images, **asdict(labels.filled(defended)))
 
 
-def _evaluation(
-    rows: Rows, alarms: tuple[str, ...], labels: Labels, *, images: int, seed: int
+def _judged(
+    defended: DefendedLocalizer[Any],
+    bench: Bench,
+    scoring: Scoring,
+    scores: Sequence[dict[Defence, Scores]],
+    among: Processes,
 ) -> Evaluation:
-    return Evaluation(
-        localizer=labels.localizer,
-        ansm=labels.ansm,
-        images=images,
-        rows=rows,
-        summary=summarise(rows),
-        alarms=alarms,
-        command=labels.command,
-        versions=versions(),
-        seed=seed,
+    """Return the result of the scores of all cells, still without names and number of images."""
+    config = bench.config
+    transplant = scoring.transplant(among)
+    rows = Rows(make_rows(bench.cells, scores, config.seed))
+    framing: Framing = {of: tuple(make_framing(bench.cells, scores, of)) for of in FRAMED}
+    alarms = among.once(
+        lambda: every_alarm(rows, defended, scoring.few_forged(), config, framing, transplant)
     )
+    return Evaluation(
+        localizer="",
+        ansm="",
+        images=0,
+        rows=rows,
+        summary=_summary(rows, bench, scores),
+        alarms=alarms,
+        alarm_names=tuple(alarm.name for alarm in alarms),
+        command="",
+        versions=versions(),
+        seed=config.seed,
+        framing=tuple(framing["authentic"]),
+        transplant=transplant,
+    )
+
+
+def _summary(rows: Rows, bench: Bench, scores: Sequence[dict[Defence, Scores]]) -> Summary:
+    """Return the numbers to quote, with their intervals and what the white-box figures are."""
+    config = bench.config
+    summary: Summary = {
+        **summarise(rows),
+        **make_intervals(bench.cells, scores, config.seed),
+    }
+    if config.white_box:
+        summary["white_box"] = config.white_box
+    return summary
 
 
 def _require_defended(defended: object) -> None:
@@ -124,29 +161,54 @@ def _require_defended(defended: object) -> None:
         )
 
 
-def _bench(defended: DefendedLocalizer[Any], config: EvaluationConfig, rivals: Rivals) -> Bench:
+def _bench(
+    defended: DefendedLocalizer[Any], config: EvaluationConfig, rivals: Rivals, batches: int
+) -> Bench:
     """Return what is run on every batch; the config is left without views that do not exist."""
     if T3 in config.threats and not rivals.surrogates:
         raise ConfigError("T3 attacks a surrogate in place of the localizer; name at least one.")
+    own = _own_modules(rivals) if T35 in config.threats else {}
     views = _views(defended, config)
     # A module of the user's own has no tanh that we know of.
     known = {WARM_START, EXPECTATION}
     possible = tuple(w for w in config.adaptive if w in known or view_name(w) in views)
     config = replace(config, adaptive=possible)
     tiling = Tiling(config.tile, defended.spec.stride)
-    scored = _own(defended, config.precision) | dict(rivals.baselines)
+    scored = {
+        name: tiling.blended(forward)
+        for name, forward in (_pair(defended, config.precision) | dict(rivals.baselines)).items()
+    }
+    cells = plan(config, list(rivals.baselines), list(rivals.surrogates), list(own))
     return Bench(
-        cells=plan(config, list(rivals.baselines), list(rivals.surrogates)),
-        attacked=_own(defended, config.attack_precision) | dict(rivals.surrogates) | views,
-        scored={name: tiling.blended(forward) for name, forward in scored.items()},
+        cells=cells,
+        attacked=_pair(defended, config.attack_precision) | dict(rivals.surrogates) | own | views,
+        scored=scored,
         suppress=tiling.blended(defended.pixels.suppress),
+        transplant=TransplantTest(
+            bare=scored[BARE],
+            perturbation=defended.pixels.perturbation,
+            tiling=tiling,
+            config=config,
+            noise=attacked_noise(cells, config),
+            batches=batches,
+        ),
         tiling=tiling,
         config=config,
         device=device_of(defended),
     )
 
 
-def _own(defended: DefendedLocalizer[Any], precision: str) -> dict[str, Forward]:
+def _own_modules(rivals: Rivals) -> dict[str, Forward]:
+    """Return what the attacker of T3.5 goes through, by names that nothing else has."""
+    if not rivals.own:
+        raise ConfigError("T3.5 attacks modules that the attacker trained; name at least one.")
+    own = with_all(rivals.own)
+    if twice := sorted(own.keys() & {*rivals.surrogates, BARE, DEFENDED}):
+        raise ConfigError(f"{', '.join(twice)} names a surrogate and a module; rename one.")
+    return own
+
+
+def _pair(defended: DefendedLocalizer[Any], precision: str) -> dict[str, Forward]:
     return {
         BARE: mask_forward(defended.localizer, defended.spec, precision=precision),
         DEFENDED: mask_forward(defended, defended.spec, precision=precision),

@@ -22,6 +22,7 @@ from ansm_plugin.metrics.masks import (
 )
 
 _MOST_PSNR = 100.0  # dB
+_NONE = torch.zeros(0, dtype=torch.float64)
 
 
 class Scores(NamedTuple):
@@ -30,6 +31,8 @@ class Scores(NamedTuple):
     `psnr` and `ssim` are of what was added, and empty where nothing was. An image that an attack
     left out is NaN in all of them (`left_out`). Of images that are framed, `f1`, `iou` and `area`
     are those of the wrong mask, `false_positives` is the share that is marked (`against`).
+    `source` tells of forged images which of them come from one photograph
+    (`Sample.source_numbers`); empty where nobody said.
     """
 
     f1: Tensor
@@ -40,6 +43,7 @@ class Scores(NamedTuple):
     false_positives: Tensor
     psnr: Tensor
     ssim: Tensor
+    source: Tensor = _NONE
 
 
 def score(forward: Forward, images: Tensor, masks: Tensor, forged: Tensor) -> Scores:
@@ -149,7 +153,12 @@ def worst(parts: Sequence[Scores]) -> Scores:
         ]
         for name in ("f1", "iou", "auc", "permuted_f1", "area")
     }
-    return Scores(**fields, false_positives=parts[0].false_positives[:0], **_worst_quality(parts))
+    return Scores(
+        **fields,
+        **_worst_quality(parts),
+        false_positives=parts[0].false_positives[:0],
+        source=parts[0].source,
+    )
 
 
 def _worst_quality(parts: Sequence[Scores]) -> dict[str, Tensor]:

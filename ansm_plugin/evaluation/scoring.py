@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from torch import Tensor
 from ansm_plugin.data.samples import Facts, Sample
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.errors import ImageError
+from ansm_plugin.evaluation.checks.transplant import TransplantTest
 from ansm_plugin.evaluation.config import EvaluationConfig
 from ansm_plugin.evaluation.images import Batch, shared_noise
 from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.records import Records, key_of
 from ansm_plugin.evaluation.results import DEFENDED, Defence
 from ansm_plugin.evaluation.scores import Scores, against, joined, left_out, quality_of, score
+from ansm_plugin.evaluation.transplant import Transplant, Values, mean_of
 from ansm_plugin.localizer.call import Forward
 from ansm_plugin.system.processes import Processes
 from ansm_plugin.system.progress import Progress
@@ -34,6 +37,7 @@ class Bench:
         attacked: what they go through, by name: pixels -> mask logits.
         scored: the defences, by name: pixels -> mask logits, one tile of them at a time.
         suppress: pixels -> pixels behind the module, one tile of them at a time.
+        transplant: what the module adds, tried without the image that it adds it to.
         tiling: how large images are cut.
         config: how hard it is.
         device: where all of this runs.
@@ -43,14 +47,15 @@ class Bench:
     attacked: Mapping[str, Forward]
     scored: Mapping[str, Forward]
     suppress: Forward
+    transplant: TransplantTest
     tiling: Tiling
     config: EvaluationConfig
     device: torch.device
 
     def place(self, sample: Sample) -> Sample:
         """Return a batch as floats where everything runs."""
-        images, masks, names = sample
-        return Sample(images.float().to(self.device), masks.float().to(self.device), names)
+        images, masks = (pixels.float().to(self.device) for pixels in sample[:2])
+        return sample._replace(images=images, masks=masks)
 
     def score(self, batch: Batch, cell: Cell) -> dict[Defence, Scores]:
         """Score every defence of a cell, and what noise or module did to the images."""
@@ -58,13 +63,18 @@ class Bench:
             frames = batch.frames(cell)
             return {d: against(self.scored[d], *frames) for d in cell.scored}
         if batch.lacks_partner(cell.noise):
-            return {d: left_out(1) for d in cell.scored}
-        images, masks, forged, originals = batch.images(cell)
-        found = {d: score(self.scored[d], images, masks, forged) for d in cell.scored}
+            alone = left_out(1)._replace(source=batch.forged_source)
+            return dict.fromkeys(cell.scored, alone)
+        images, masks, forged, source, originals = batch.images(cell)
+        found = {
+            d: score(self.scored[d], images, masks, forged)._replace(source=source[forged.cpu()])
+            for d in cell.scored
+        }
         if originals is not None:
             quality = quality_of(images, originals)  # slow, and the same before every defence
             return {d: values._replace(**quality) for d, values in found.items()}
-        if not cell.channel:  # T0: what the defence adds where there is nothing to suppress
+        # T0: what the defence adds where there is nothing to suppress.
+        if not cell.channel and bool(forged.any()):
             chosen = images if bool(forged.all()) else images[forged]  # choosing copies
             with torch.no_grad():
                 suppressed = self.suppress(chosen)
@@ -89,8 +99,10 @@ class Scoring:
         self._samples = samples
         self._facts = facts
         self._records = records
-        self._shared = shared_noise(bench.cells)
+        noise = bench.transplant.noise
+        self._shared = shared_noise(bench.cells) | ({noise} if noise else set())
         self._few: Sample | None = None
+        self._transplants: dict[int, Values] = {}  # of the batches of this process
 
     def run(self, progress: Progress, among: Processes) -> list[dict[Defence, Scores]]:
         """Return the scores of each cell by defence, those of all processes.
@@ -98,7 +110,7 @@ class Scoring:
         `progress` is called with "evaluate", finished and all parts, and no logs.
         """
         cells = self._bench.cells
-        total = len(cells) * len(self._samples)
+        total = (len(cells) + 1) * len(self._samples)
         mine = {  # by batch: starts are seeded by its number
             index: self._batch_scores(index, progress, total)
             for index in range(len(self._samples))
@@ -110,6 +122,11 @@ class Scoring:
             for position, cell in enumerate(cells)
         ]
 
+    def transplant(self, among: Processes) -> Transplant | None:
+        """Return what the transplant test found on all batches, once `run` is through."""
+        parts = {i: v for part in among.gather(self._transplants) for i, v in part.items()}
+        return mean_of([parts[i] for i in sorted(parts)], self._bench.transplant.attack)
+
     def few_forged(self) -> Sample:
         """Return a few forged images of the first batch that has any, no larger than a tile."""
         if self._few is None:  # another process's batch, or every part of it was known
@@ -120,19 +137,32 @@ class Scoring:
         return self._few
 
     def _batch_scores(self, index: int, progress: Progress, total: int) -> list[CellScores]:
-        batch: Batch | None = None
+        batch = cache(lambda: self._batch(index))  # read where a part of it is missing
+        first = index * (len(self._bench.cells) + 1)
         found: list[CellScores] = []
         for cell in self._bench.cells:
             key = key_of(cell, index)
             scores = self._records.get(key)
             if scores is None or set(scores) != set(cell.scored):
-                batch = batch or self._batch(index)
-                scores = self._bench.score(batch, cell)
+                scores = self._bench.score(batch(), cell)
                 self._records.put(key, scores)
             found.append(scores)
             # Parts of other processes, which are about as far, count as finished.
-            progress("evaluate", index * len(self._bench.cells) + len(found), total, {})
+            progress("evaluate", first + len(found), total, {})
+        self._transplants[index] = self._transplanted(index, batch)
+        progress("evaluate", first + len(found) + 1, total, {})
         return found
+
+    def _transplanted(self, index: int, batch: Callable[[], Batch]) -> Values:
+        test = self._bench.transplant
+        if not test.sees(index):
+            return {}
+        key = f"{index} transplant {test.noise}"
+        values = self._records.noted(key)
+        if values is None:
+            values = test.of(batch(), index)
+            self._records.note(key, values)
+        return values
 
     def _batch(self, index: int) -> Batch:
         bench = self._bench

@@ -67,7 +67,7 @@ def curves(rows: Rows) -> dict[str, list[tuple[float, float]]]:
     original = {row.defence: row.f1 for row in rows.only(threat=T0, attack=NO_ATTACK)}
     lowest: dict[tuple[str, str], dict[float, float]] = {}
     for row in rows:
-        if row.threat in (T1, T4):
+        if row.threat in (T1, T4) and row.norm == "linf":  # a radius in l2 says something else
             points = lowest.setdefault((row.threat, row.defence), {})
             points[row.eps_255] = min(row.f1, points.get(row.eps_255, 1.0))
     names = {BARE: "bare", DEFENDED: "ANSM"}

@@ -28,11 +28,17 @@ from ansm_plugin.evaluation.results import (
     Row,
     Rows,
     Threat,
+    norm_of,
 )
+from ansm_plugin.evaluation.summary import Summary
 from ansm_plugin.report.curves import chart
+from ansm_plugin.report.shown import FRAMING, FRAMING_HEAD, framing_cells, left_out_line, shown
+from ansm_plugin.report.transplanted import TRANSPLANT, TRANSPLANT_HEAD, transplant_cells
+from ansm_plugin.report.words import between, doubtful_intervals, interval, white_box_kind
 from ansm_plugin.system.files import write_whole
 
 Picture = tuple[str, Path]  # caption and PNG file
+NO_DAMAGE = "no damage"
 _SHOWN = {BARE: "bare", DEFENDED: "ANSM"}
 
 
@@ -90,6 +96,10 @@ def page(evaluation: Evaluation, pictures: Sequence[Picture] = ()) -> str:
         headline=headline(evaluation),
         threats=list(_threat_tables(evaluation)),
         chart=chart(evaluation.rows),
+        doubtful_intervals=doubtful_intervals(evaluation),
+        framing=_framing_table(evaluation),
+        transplant=_transplant_table(evaluation),
+        left_out=left_out_line(evaluation.rows),
         costs=_cost_table(evaluation.cost),
         pictures=[(caption, _base64(path)) for caption, path in pictures],
     )
@@ -99,7 +109,9 @@ def headline(evaluation: Evaluation) -> str:
     """Return what was found in one sentence, with the white-box figure in it."""
     summary = evaluation.summary
     recoveries = [value for value in summary["recovery"].values() if value is not None]
-    white = summary["f1_white_box"]
+    found = summary["f1_white_box"]
+    # A radius in l2 says something else; it counts where there is no other.
+    white = {k: v for k, v in found.items() if norm_of(k.rpartition("@")[0]) == "linf"} or found
     text = f"On original images the localizer reaches F1 {summary['f1_clean']:.3f}"
     if recoveries:
         text += (
@@ -110,13 +122,14 @@ def headline(evaluation: Evaluation) -> str:
     if not white:
         return text + " The attacker who knows the module was not run."
     key = min(white, key=white.__getitem__)
-    return text + f" An attacker who knows the module leaves F1 {white[key]:.3f} ({key}/255)."
+    text += f" An attacker who knows the module leaves F1 {white[key]:.3f} ({key}/255)"
+    return text + (f": {kind}." if (kind := white_box_kind(evaluation)) else ".")
 
 
 def _threat_tables(evaluation: Evaluation) -> Iterator[Table]:
     for threat in dict.fromkeys(row.threat for row in evaluation.rows):
-        rows = evaluation.rows.only(threat=threat)
-        recovery = evaluation.summary["recovery"] if threat == T1 else {}
+        rows = shown(evaluation.rows.only(threat=threat))
+        recovery = _recovery_cells(evaluation.summary) if threat == T1 else {}
         defences = tuple(dict.fromkeys(row.defence for row in rows))
         yield Table(
             f"{threat}: the attacker {_verb(threat)}",
@@ -125,31 +138,51 @@ def _threat_tables(evaluation: Evaluation) -> Iterator[Table]:
         )
 
 
+def _framing_table(evaluation: Evaluation) -> Table:
+    lines = framing_cells(evaluation.framing)
+    return Table(FRAMING, FRAMING_HEAD, tuple(Line(tuple(map(Cell, x))) for x in lines))
+
+
+def _transplant_table(evaluation: Evaluation) -> Table:
+    found = evaluation.transplant
+    lines = transplant_cells(found) if found else ()
+    return Table(TRANSPLANT, TRANSPLANT_HEAD, tuple(Line(tuple(map(Cell, x))) for x in lines))
+
+
 def _verb(threat: Threat) -> str:
     if threat == T0:
         return "is absent"
     return f"knows {THREATS[threat]}" if threat in (T2, T5) else THREATS[threat]
 
 
-def _lines(
-    rows: Rows, defences: Sequence[Defence], recovery: Mapping[str, float | None]
-) -> Iterator[Line]:
+def _lines(rows: Rows, defences: Sequence[Defence], recovery: Mapping[str, Cell]) -> Iterator[Line]:
     for attack, eps in dict.fromkeys((row.attack, row.eps_255) for row in rows):
         found = {row.defence: row for row in rows.only(attack=attack, eps_255=eps)}
         best = max(row.f1 for row in found.values())
         cells = [Cell(attack), Cell(f"{eps:g}")]
         cells += [_cell(found.get(defence), best) for defence in defences]
         if recovery:
-            share = recovery.get(f"{attack}@{eps:g}")
-            cells.append(Cell("no damage" if share is None else f"{share:.3f}"))
+            cells.append(recovery.get(f"{attack}@{eps:g}", Cell(NO_DAMAGE)))
         yield Line(tuple(cells), is_worst=attack == WORST)
+
+
+def _recovery_cells(summary: Summary) -> dict[str, Cell]:
+    """Return the cell of each attack and radius."""
+    low, high = summary.get("recovery_low", {}), summary.get("recovery_high", {})
+
+    def cell(key: str, share: float | None) -> Cell:
+        if share is None:
+            return Cell(NO_DAMAGE)
+        ends = between(low.get(key), high.get(key), ".3f")
+        return Cell(f"{share:.3f}", f"95 % interval{ends}" if ends else "interval not defined")
+
+    return {key: cell(key, share) for key, share in summary["recovery"].items()}
 
 
 def _cell(row: Row | None, best: float) -> Cell:
     if row is None:
         return Cell("-")
-    interval = f"{row.f1_low:.3f} to {row.f1_high:.3f}, {row.images} images"
-    return Cell(f"{row.f1:.3f}", f"95 % interval {interval}", is_best=row.f1 == best)
+    return Cell(f"{row.f1:.3f}", interval(row), is_best=row.f1 == best)
 
 
 def _cost_table(costs: Mapping[Defence, Cost]) -> Table:

@@ -54,8 +54,8 @@ def _curve(axes: Axes, rows: Iterable[Row], label: str, shift: float, **style: A
     ordered = sorted(rows, key=lambda row: row.eps_255)
     eps, f1 = [row.eps_255 + shift for row in ordered], [row.f1 for row in ordered]
     # Rounding can put the mean of equal scores a hair outside its interval.
-    below = [max(0.0, row.f1 - row.f1_low) for row in ordered]
-    above = [max(0.0, row.f1_high - row.f1) for row in ordered]
+    below = [max(0.0, row.f1 - row.f1_low) * row.has_interval for row in ordered]
+    above = [max(0.0, row.f1_high - row.f1) * row.has_interval for row in ordered]
     axes.errorbar(eps, f1, [below, above], label=label, capsize=3, elinewidth=0.8, **style)
 
 

@@ -6,6 +6,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T1, Evaluation, Row
+from ansm_plugin.report.shown import (
+    FRAMING,
+    FRAMING_HEAD,
+    framing_cells,
+    framing_line,
+    left_out_line,
+    shown,
+)
+from ansm_plugin.report.transplanted import transplant_lines
+from ansm_plugin.report.words import (
+    attack_name,
+    between,
+    doubtful_intervals,
+    white_box_kind,
+)
 from ansm_plugin.system.text import harmless, one_line
 
 if TYPE_CHECKING:
@@ -18,6 +33,8 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     from rich.text import Text
 
     console.print(_table(evaluation))
+    if evaluation.framing:
+        console.print(_framing_table(evaluation))
     lines = [Text(harmless(line)) for line in summary_lines(evaluation)]
     lines += [Text(harmless(f"ALARM: {alarm}"), style="bold red") for alarm in evaluation.alarms]
     for line in lines:
@@ -34,18 +51,36 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
             f"Recovery: {min(recoveries):.3f} to {max(recoveries):.3f} of the lost F1 comes back "
             "(1 is all of it)."
         )
-    yield f"Harm: {summary['harm']:+.3f} F1 lost on original images (0 is none)."
-    for row in rows.strongest_white_box()[-1:]:
-        yield (
-            f"White box: an attacker who knows the module too ({row.attack.upper()}, {row.steps} "
-            f"steps, {row.eps_255:g}/255) leaves the defended localizer F1 {row.f1:.3f}."
-        )
+    ends = between(summary.get("harm_low"), summary.get("harm_high"), "+.3f")
+    yield f"Harm: {summary['harm']:+.3f}{ends} F1 lost on original images (0 is none)."
+    yield from _white_box_lines(evaluation)
+    if note := doubtful_intervals(evaluation):
+        yield note
+    yield from filter(None, (framing_line(evaluation.framing), left_out_line(rows)))
+    yield from transplant_lines(evaluation.transplant)
     shares = [rows.clean(defence).false_positive_share for defence in (BARE, DEFENDED)]
     if None not in shares:
         yield (
             f"Authentic images: {shares[0]:.2%} of pixels falsely marked bare, {shares[1]:.2%} "
             "defended."
         )
+
+
+def _white_box_lines(evaluation: Evaluation) -> Iterator[str]:
+    """Yield what the strongest attack leaves at the largest radius, then at the others."""
+    rows = evaluation.rows.strongest_white_box()
+    if not rows:
+        return
+    *others, largest = rows
+    kind = white_box_kind(evaluation)
+    yield (
+        f"White box{f' ({kind})' if kind else ''}: an attacker who knows the module too "
+        f"({attack_name(largest)}, {largest.steps} steps, {largest.eps_255:g}/255) leaves the "
+        f"defended localizer F1 {largest.f1:.3f}."
+    )
+    if others:
+        left = ", ".join(f"{row.f1:.3f} at {row.eps_255:g}/255" for row in others)
+        yield f"White box at smaller radii: F1 {left}."
 
 
 def _table(evaluation: Evaluation) -> Table:
@@ -69,10 +104,24 @@ def _table(evaluation: Evaluation) -> Table:
     return table
 
 
+def _framing_table(evaluation: Evaluation) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=FRAMING, box=box.ASCII2)
+    for name in FRAMING_HEAD:
+        table.add_column(
+            name, justify="left" if name in ("threat", "attack", "defence") else "right"
+        )
+    for cells in framing_cells(evaluation.framing):
+        table.add_row(*cells)
+    return table
+
+
 def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one attack each: both localizers, recovery and the best baseline."""
     groups: dict[tuple[str, str, float], dict[str, Row]] = {}
-    for row in evaluation.rows:
+    for row in shown(evaluation.rows):
         groups.setdefault((row.threat, row.attack, row.eps_255), {})[row.defence] = row
     for (threat, attack, _), found in groups.items():
         bare, defended = found.get(BARE), found[DEFENDED]
@@ -98,7 +147,7 @@ def _f1_cells(bare: Row | None, defended: Row) -> tuple[str, str, str]:
     return (
         f"{bare.f1:.3f}" if bare else "-",
         f"{defended.f1:.3f}",
-        f"{defended.f1_low:.3f} to {defended.f1_high:.3f}",
+        f"{defended.f1_low:.3f} to {defended.f1_high:.3f}" if defended.has_interval else "-",
     )
 
 

@@ -17,10 +17,7 @@ def user_path(text: str) -> Path:
     """
     with contextlib.suppress(UnicodeError):  # what `path_text` wrote, where names are ASCII
         text = os.fsdecode(text.encode("utf-8", "surrogateescape"))
-    path = Path(text)
-    with contextlib.suppress(RuntimeError):  # whose home that is, this machine cannot tell
-        path = path.expanduser()
-    return path
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - for Path ./~ is ~, which a shell leaves
 
 
 def path_text(text: str) -> str:

@@ -47,6 +47,40 @@ def l2cos(processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
     return _mean_over_taps(processed, original, _l2_plus_cosine)
 
 
+def relative_l2(processed: Sequence[Tensor], original: Sequence[Tensor]) -> Tensor:
+    """Return the mean over taps of the squared L2 distance over the energy of the original.
+
+    Shape: two equally long sequences of `(B, C, N)` -> scalar. No gradient flows to `original`.
+    """
+    return _mean_over_taps(
+        processed, original, lambda p, o: _relative(p.flatten(1), o.flatten(1)).mean()
+    )
+
+
+def soft_mask(logits: Tensor, own_logits: Tensor) -> Tensor:
+    """Return the mean over pixels of KL(own || found) of masks as probabilities, in nats.
+
+    0 exactly where the logits agree; unlike `mask_loss` it also holds how sure the mask is.
+
+    Shape: two `(B, 1, H, W)` -> scalar. No gradient flows to `own_logits`.
+    """
+    found, own = _at_least_fp32(logits), _at_least_fp32(own_logits.detach())
+    wanted = torch.sigmoid(own)
+    cross = functional.binary_cross_entropy_with_logits
+    return cross(found, wanted) - cross(own, wanted)
+
+
+def squashed_logits(logits: Tensor, own_logits: Tensor, *, scale: float = 4.0) -> Tensor:
+    """Return the mean square distance of `tanh(logits / scale)`, in [0, 4].
+
+    Holds logits near the decision to those of the original, and asks little of sure ones.
+
+    Shape: two `(B, 1, H, W)` -> scalar. No gradient flows to `own_logits`.
+    """
+    found, own = _at_least_fp32(logits), _at_least_fp32(own_logits.detach())
+    return (torch.tanh(found / scale) - torch.tanh(own / scale)).square().mean()
+
+
 def mask_loss(logits: Tensor, masks: Tensor, *, bce_weight: float = 0.3) -> Tensor:
     """Return `bce_weight * BCE + (1 - bce_weight) * soft Dice`, mean over the batch.
 
@@ -69,20 +103,21 @@ def dual_mask(
     masks: Tensor,
     original_masks: Tensor | None = None,
     *,
+    attacked_weight: float = 1.0,
     original_weight: float = 1.0,
     bce_weight: float = 0.3,
 ) -> Tensor:
     """Return the dual-mask constraint of MgR: both branches against the mask.
 
-    `l(localizer(x_pa), M) + original_weight * l(localizer(x_po), M)`, `l` = `mask_loss`; the second
-    M may be another, `original_masks`.
+    `attacked_weight * l(localizer(x_pa), M) + original_weight * l(localizer(x_po), M)`, `l` =
+    `mask_loss`; the second M may be another, `original_masks`.
 
     Shape: two `(B, 1, H, W)` logits and one or two `(B, 1, H, W)` masks in [0, 1] -> scalar.
     """
     others = masks if original_masks is None else original_masks
     attacked = mask_loss(attacked_logits, masks, bce_weight=bce_weight)
     original = mask_loss(original_logits, others, bce_weight=bce_weight)
-    return attacked + original_weight * original
+    return attacked_weight * attacked + original_weight * original
 
 
 def _at_least_fp32(tensor: Tensor) -> Tensor:
@@ -113,5 +148,9 @@ def _kl(first_BCN: Tensor, second_BCN: Tensor, alpha: float) -> Tensor:
 
 def _l2_plus_cosine(processed_BCN: Tensor, original_BCN: Tensor) -> Tensor:
     p, o = processed_BCN.flatten(1), original_BCN.flatten(1)
-    distance = (p - o).square().sum(1) / o.square().sum(1).clamp_min(1e-8)
-    return (distance + 1 - functional.cosine_similarity(p, o, dim=1)).mean()
+    return (_relative(p, o) + 1 - functional.cosine_similarity(p, o, dim=1)).mean()
+
+
+def _relative(processed: Tensor, original: Tensor) -> Tensor:
+    """Shape: two `(B, F)` -> `(B,)`."""
+    return (processed - original).square().sum(1) / original.square().sum(1).clamp_min(1e-8)

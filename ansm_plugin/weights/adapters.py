@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.localizer.traits import fingerprint
@@ -48,7 +48,7 @@ def save_adapter(
     Raises:
         WeightsError: the two have other parameters, or the folder cannot be written.
     """
-    before, after = localizer.state_dict(), tuned.state_dict()
+    before, after = _tensors(localizer), _tensors(tuned)
     if {k: v.shape for k, v in before.items()} != {k: v.shape for k, v in after.items()}:
         raise WeightsError(
             f"the tuned {type(tuned).__name__} has other tensors than the "
@@ -65,6 +65,11 @@ def save_adapter(
     return write_tensors(
         changed, path, {"format": FORMAT, "format_version": FORMAT_VERSION, **texts}
     )
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a module without what is no tensor."""
+    return {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
 
 
 def apply_adapter(localizer: L, path: str | Path) -> L:

@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, architecture
 from ansm_plugin.attack_score import AttackScore
-from ansm_plugin.errors import WeightsError
+from ansm_plugin.errors import LocalizerError, WeightsError
+from ansm_plugin.localizer.families import inner
+from ansm_plugin.localizer.modes import dtype_of
 from ansm_plugin.localizer.spec import LocalizerSpec
-from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.localizer.traits import fingerprint, fingerprints
 from ansm_plugin.system.text import one_line
 from ansm_plugin.weights.metadata import read_architecture, read_json
 from ansm_plugin.weights.tensors import (
@@ -36,6 +38,7 @@ FORMAT = "ansm"
 FORMAT_VERSION = 1
 _SCORE = "attack_score"
 _TABLES = ("localizer", "normalisation", "recipe", "metrics")
+_HALVES = (torch.float16, torch.bfloat16)
 _KNOWN = {"format", "format_version", "architecture", "stage", *_TABLES, "parent", _SCORE}
 
 
@@ -161,14 +164,21 @@ class AnsmFile:
 
     def warn_unless_for(self, localizer: nn.Module) -> None:
         """Warn the caller's caller when it was trained for another localizer, naming both."""
-        given = fingerprint(localizer)
-        if self.is_for(given):
-            return
         trained_for = self.provenance.localizer
-        known, expected = one_line(trained_for.get("class")), str(trained_for["sha256"])
+        known, expected = one_line(trained_for.get("class")), str(trained_for.get("sha256") or "")
+        if not expected:
+            return
+        try:
+            if any(self.is_for(state) for state in fingerprints(localizer)):
+                return
+            given = f"with state {fingerprint(localizer)[:12]}"
+        except LocalizerError as error:
+            given = f"with a state that cannot be told: {str(error).rstrip('.')}"
+        dtype = dtype_of(localizer)
+        rounded = f", in {dtype}, which rounds it" if dtype in _HALVES else ""
         warnings.warn(
             f"{self.path} was trained for {known} with state {one_line(expected[:12])}; the "
-            f"localizer given is {type(localizer).__name__} with state {given[:12]}. "
+            f"localizer given is {type(inner(localizer)).__name__} {given}{rounded}. "
             "The defence may not work: train an ANSM for this localizer.",
             stacklevel=3,
         )
@@ -216,7 +226,7 @@ def identify(localizer: nn.Module, spec: LocalizerSpec) -> dict[str, str]:
     """Return family, class and sha256 of the state of a localizer."""
     return {
         "family": spec.family,
-        "class": type(localizer).__name__,
+        "class": type(inner(localizer)).__name__,
         "sha256": fingerprint(localizer),
     }
 

@@ -32,6 +32,7 @@ _BESIDE = frozenset({
     "augmentations", "lpips", "perceptual", "discriminator",
 })  # fmt: skip
 _COUNTER = "num_batches_tracked"
+_LOCALIZER = "localizer."  # what a pair puts before the names of its localizer
 
 
 def common_prefix(names: Collection[str], wrappers: Collection[str] = TRAINERS) -> str:
@@ -129,9 +130,17 @@ def accept_bare_state(
     """
     names = [name for name in state if name.startswith(prefix)]
     given = unwrapped({name.removeprefix(prefix): state.pop(name) for name in names}, WRAPPERS)
-    is_pair = any(name.startswith(("ansm.", "localizer.")) for name in given)
-    is_bare = localizer.state_dict().keys() == given.keys() or not is_pair
-    home = "localizer." if is_bare else ""
-    state.update({f"{prefix}{home}{name}": value for name, value in given.items()})
+    own = localizer.state_dict()
+    around = common_prefix(own, WRAPPERS)  # the localizer of the pair may be in a wrapper itself
+    is_pair = any(name.startswith(("ansm.", _LOCALIZER)) for name in given)
+    is_bare = own.keys() == {around + name for name in given} or not is_pair
     if is_bare:
-        state.update({f"{prefix}ansm.{name}": value for name, value in ansm.state_dict().items()})
+        bare, rest = given, {f"ansm.{name}": value for name, value in ansm.state_dict().items()}
+    else:
+        parts = {
+            n.removeprefix(_LOCALIZER): v for n, v in given.items() if n.startswith(_LOCALIZER)
+        }
+        bare = unwrapped(parts, WRAPPERS)
+        rest = {name: value for name, value in given.items() if not name.startswith(_LOCALIZER)}
+    rest |= {f"{_LOCALIZER}{around}{name}": value for name, value in bare.items()}
+    state.update({prefix + name: value for name, value in rest.items()})

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,7 @@ from ansm_plugin.weights.names import missing_counters
 
 # What safetensors raises for damaged files, and for dtypes that torch does not have.
 _UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError)
+_EXTRA = "_extra_state"  # what torch calls it in a state dict
 STRIPPED = "prefix"  # in the metadata of a converted localizer: what its names began with
 _PICKLE_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar"}
 
@@ -38,21 +40,50 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
             f"{source} holds NaN or infinite values in {len(broken)} tensors {broken[:3]}: it is "
             "damaged, or its training diverged. Copy it again or train it again."
         )
-    module.load_state_dict(dict(state))
+    module.load_state_dict(_extra_state(module.state_dict()) | dict(state))
 
 
 def require_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Raise WeightsError unless names and shapes of `state` are those of the module's own state."""
     own = module.state_dict()
-    missing = sorted(own.keys() - state.keys())
+    missing = sorted(own.keys() - state.keys() - _extra_state(own).keys())
     foreign = sorted(state.keys() - own.keys())
-    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    shared = own.keys() & state.keys()
+    shapes = [k for k in shared if _shape(own[k]) != _shape(state[k])]
     if missing or foreign or shapes:
         raise WeightsError(
             f"{source} does not fit {type(module).__name__}: {len(missing)} tensors missing "
             f"{missing[:3]}, {len(foreign)} unknown {foreign[:3]}, {len(shapes)} of another shape "
             f"{sorted(shapes)[:3]}."
         )
+
+
+def _extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what modules keep beside their tensors (`get_extra_state`); files may be without."""
+    return {k: v for k, v in state.items() if k.rpartition(".")[2] == _EXTRA}
+
+
+def _shape(value: Any) -> object:
+    return getattr(value, "shape", type(value))  # quantised modules keep tuples too
+
+
+def _tensors_of(state: Mapping[str, Any], target: Path) -> dict[str, Tensor]:
+    """Return the tensors of a state as safetensors takes them: dense, by rows, sharing nothing."""
+    others = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+    if foreign := sorted(others.keys() - _extra_state(others).keys()):
+        kind = type(others[foreign[0]]).__name__
+        raise WeightsError(
+            f"cannot write {target}: {foreign[0]} is {kind}, no tensor, as in quantised modules; "
+            "write the module before it is quantised."
+        )
+    if others:
+        warnings.warn(
+            f"{target} leaves out what {len(others)} modules keep beside their tensors "
+            f"{sorted(others)[:3]}: safetensors has no form for it.",
+            stacklevel=3,
+        )
+    plain = {k: v for k, v in state.items() if k not in others}
+    return {k: v.detach().cpu().contiguous().clone() for k, v in plain.items()}
 
 
 def load_localizer_weights(localizer: nn.Module, path: str | Path) -> None:
@@ -93,13 +124,12 @@ def write_tensors(
     if "__metadata__" in tensors:  # safetensors would write a file that it cannot read
         raise WeightsError(f"cannot write {target}: no tensor can be named __metadata__.")
     try:
-        plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        content = in_order(save(plain, metadata=dict(metadata)))
+        content = in_order(save(_tensors_of(tensors, target), metadata=dict(metadata)))
         with written_aside(target) as aside:
             aside.write_bytes(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(_unwritable(target, error)) from error
-    except (RuntimeError, TypeError, ValueError) as error:  # sparse, on no device, without memory
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # sparse, quantised, on no device
         raise WeightsError(
             f"cannot write {target}: safetensors has no form for {error}."
         ) from error

@@ -9,9 +9,11 @@ photographs=$1 runs=$2
 shift 2
 steps=${STEPS:-1500}
 
-# A variant: its name, then what it changes. The reference has the defaults of `ansm`: alignment of
-# the middle stages encoder[2] and encoder[3], `channelwise_kl`, the truth as target, e_d 16/255,
-# `small`, no BatchNorm.
+# A variant: its name, then what it changes. The reference has the defaults of version 0.1: alignment
+# of the middle stages encoder[2] and encoder[3], `channelwise_kl`, the truth as target and told to
+# every attack, no prices, e_d 16/255, `small`, no BatchNorm.
+old=(--attacks.targets truth --data.forgeries.authentic 0
+    --mgr.target ground_truth --mgr.original-price 0 --mgr.alignment 0)
 variants='
 reference
 mgr-only --ffa.fit.steps 1
@@ -44,7 +46,7 @@ while read -r variant changes; do
     [ "$variant" = reference ] || [ -e "$out/attacked" ] || ln -s ../reference/attacked "$out/attacked"
     if [ ! -e "$out/mgr.safetensors" ]; then
         # shellcheck disable=SC2086
-        ansm train two-stage --images "$photographs" --pattern 'train_*' --data.seed 2 \
+        ansm train two-stage "${old[@]}" --images "$photographs" --pattern 'train_*' --data.seed 2 \
             --data.count 8192 --ffa.fit.steps 300 --mgr.fit.steps "$steps" --output "$out" $changes
     fi
     measure "$variant" "$out/mgr.safetensors"

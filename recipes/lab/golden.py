@@ -49,11 +49,21 @@ CALIBRATE = "calibrate --count 16 --images attack/Tp --size 48"  # built-in ones
 _UNREPEATABLE = ("command", "cost", "versions")  # of the JSON of an evaluation
 
 # What every stage of an ANSM has; the masks that `ansm attack` wrote serve one of them.
-_STAGE = "--data.count 64 --attacks.steps 2 --attacks.precision fp32 --steps 20"
+# With the choices of version 0.1, whose numbers the record holds.
+_STAGE = (
+    "--data.count 64 --attacks.steps 2 --attacks.precision fp32 --steps 20 "
+    "--attacks.targets truth --data.forgeries.authentic 0"
+)
 _BUILT_IN = f"{_STAGE} --data.split test"
 _FFA = "--ffa.fit.precision fp32 --ffa.fit.batch-size 8"
-_MGR = "--mgr.fit.precision fp32 --mgr.fit.batch-size 8"
-_HARD = "--hardened.fit.precision fp32 --hardened.fit.batch-size 6"
+_MGR = (
+    "--mgr.fit.precision fp32 --mgr.fit.batch-size 8 --mgr.target ground_truth "
+    "--mgr.original-price 0 --mgr.alignment 0"
+)
+_HARD = (
+    "--hardened.fit.precision fp32 --hardened.fit.batch-size 6 --hardened.target ground_truth "
+    "--hardened.original-price 0 --hardened.alignment 0"
+)
 _CHECKS = (
     "--hardened.checks.every 10 --hardened.checks.steps 3 --hardened.checks.images 8 "
     "--hardened.checks.limit 1"

@@ -45,6 +45,9 @@ fi
 name=$name@$out/localizer.safetensors
 # All rows train from attacks that differ in kind, step and radius; a second training, which knows
 # stronger attacks and longer steps, brings back what the first left.
+# The choices of version 0.1, which trained these rows.
+old=(--attacks.targets truth --data.forgeries.authentic 0
+    --mgr.target ground_truth --mgr.original-price 0 --mgr.alignment 0)
 kinds=(--attacks.attacks mifgsm pgd cospgd hide margin --attacks.step-shares 0.1 0.25 1)
 large=(--data.forgeries.size 224 --mgr.target mixed --mgr.fit.batch-size 8)
 case $bed-$kind in
@@ -70,13 +73,13 @@ casia1-transformer)
 esac
 [ $bed = bsds ] || stages+=("${kinds[@]}")
 if [ ! -e "$out/mgr.safetensors" ]; then
-    ansm train two-stage --localizer "$name" "${crops[@]}" --output "$out" \
+    ansm train two-stage "${old[@]}" --localizer "$name" "${crops[@]}" --output "$out" \
         --ffa.fit.steps 100 "${stages[@]}"
 fi
 trained=$out/mgr.safetensors
 if [ ${#more[@]} != 0 ]; then
     trained=$out/more/mgr.safetensors
-    [ -e "$trained" ] || ansm train mgr --localizer "$name" "${crops[@]}" --output "$out/more" \
+    [ -e "$trained" ] || ansm train mgr "${old[@]}" --localizer "$name" "${crops[@]}" --output "$out/more" \
         --start "$out/mgr.safetensors" "${kinds[@]}" "${more[@]}"
 fi
 if [ ! -e "$out/ansm.safetensors" ]; then

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.attack_score import FEATURES, AttackScore, features
 from ansm_plugin.attacks import AttackSpec, Expectation, Forward, attack_spec, run_attack
 from ansm_plugin.attacks.adaptive import adaptive_forwards, straight_through
 from ansm_plugin.attacks.features import FEATURE_ATTACK, feature_forward
@@ -59,6 +60,35 @@ def test_all_views_predict_the_same(views: dict[str, Forward], victim: Victim) -
         found = [view(victim.images) for view in views.values()]
     for logits in found[1:]:
         torch.testing.assert_close(logits, found[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bias", [-50.0, 0.0, 50.0])
+def test_all_views_of_a_gated_pair_go_through_its_gate(victim: Victim, bias: float) -> None:
+    """Shut they are the bare localizer, open the module; each image for itself."""
+    ansm = ANSM(
+        Architecture(unshuffle=2, widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
+    )
+    torch.manual_seed(3)
+    nn.init.normal_(ansm.trunk.head.weight, std=300.0)
+    plain = defended(victim, ansm)
+    with torch.no_grad():
+        first = features(*plain.pixels.examine(victim.images))[:, 0]
+    weights = (1.0, *(0.0,) * (len(FEATURES) - 1))
+    score = AttackScore(weights=weights, bias=bias - float(first.median()) - 1e-4)
+    pair = DefendedLocalizer(plain.localizer, ansm, plain.spec, score=score, gate=True).eval()
+    views = adaptive_forwards(pair)
+    with torch.no_grad():
+        expected = views["plain"](victim.images)
+        for view in views.values():
+            torch.testing.assert_close(view(victim.images), expected, atol=1e-3, rtol=1e-3)
+        is_open = pair.pixels.perturbation(victim.images).flatten(1).any(1)
+        bare = victim.forward(victim.images)
+    torch.testing.assert_close(expected[~is_open], bare[~is_open], atol=1e-4, rtol=1e-4)
+    assert is_open.tolist().count(True) in {-50.0: (0,), 50.0: (len(bare),)}.get(
+        bias, range(1, len(bare))
+    )
+    found = {name: gradient(view, victim.images) for name, view in views.items()}
+    assert all(g.isfinite().all() and g.any() for g in found.values())
 
 
 def test_views_differ_on_the_way_back(views: dict[str, Forward], victim: Victim) -> None:

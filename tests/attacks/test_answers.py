@@ -34,6 +34,14 @@ def case() -> tuple[Tensor, Tensor]:
     return images, masks
 
 
+def run(attack: str, model: nn.Module) -> None:
+    """Attack by name; "square" by scores alone."""
+    if attack == "square":
+        square_attack(model, *case(), EPS, queries=2)
+    else:
+        run_attack(model, *case(), EPS, attack_spec(attack, steps=2))
+
+
 NOT_FINITE: dict[str, Callable[[Tensor], Tensor]] = {
     "NaN": lambda z: z * float("nan"),
     "one NaN": lambda z: torch.cat([z[..., :-1], z[..., -1:] / 0 * 0], -1),
@@ -51,17 +59,14 @@ NOT_FINITE: dict[str, Callable[[Tensor], Tensor]] = {
 def test_logits_that_are_not_finite_are_the_localizers_fault(name: str, attack: str) -> None:
     model = Spoilt(NOT_FINITE[name])
     with pytest.raises(LocalizerError, match="localizer Spoilt returned NaN or infinite logits"):
-        if attack == "square":
-            square_attack(model, *case(), EPS, queries=2)
-        else:
-            run_attack(model, *case(), EPS, attack_spec(attack, steps=2))
+        run(attack, model)
 
 
 @pytest.mark.parametrize("attack", ["fgsm", "pgd", "mifgsm", "apgd"])
 def test_a_gradient_that_is_not_finite_is_no_gradient(attack: str) -> None:
     """The sign of NaN is 0: the attack would stand still, and the localizer look robust."""
     model = Spoilt(lambda z: z + (0 * z).abs().sqrt())
-    with pytest.raises(LocalizerError, match="gradient that comes back through .* Spoilt is NaN"):
+    with pytest.raises(LocalizerError, match=r"gradient that comes back through .* Spoilt is NaN"):
         run_attack(model, *case(), EPS, attack_spec(attack, steps=2))
 
 
@@ -82,7 +87,4 @@ def test_answers_that_are_no_mask_logits_are_refused(name: str, attack: str) -> 
     change, said = OTHER_ANSWERS[name]
     model = Spoilt(change)
     with pytest.raises(LocalizerError, match=said):
-        if attack == "square":
-            square_attack(model, *case(), EPS, queries=2)
-        else:
-            run_attack(model, *case(), EPS, attack_spec(attack, steps=2))
+        run(attack, model)

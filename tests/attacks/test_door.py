@@ -14,7 +14,7 @@ from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.black_box import square_attack
 from ansm_plugin.attacks.door import require_generator
 from ansm_plugin.attacks.engines import EngineAttack, engine_attack
-from ansm_plugin.attacks.features import feature_forward
+from ansm_plugin.attacks.features import FEATURE_ATTACK, feature_forward
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, LocalizerError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
@@ -41,18 +41,19 @@ def case() -> tuple[Tensor, Tensor]:
     return images, masks
 
 
+FORWARD = mask_forward(localizer(), SPEC)
+
+
 def by_gradient(images: Any, masks: Any, eps: Any = EPS, **options: Any) -> Tensor:
-    forward = mask_forward(localizer(), SPEC)
-    return run_attack(forward, images, masks, eps, attack_spec("pgd", steps=2), **options)
+    return run_attack(FORWARD, images, masks, eps, attack_spec("pgd", steps=2), **options)
 
 
 def by_apgd(images: Any, masks: Any, eps: Any = EPS, **options: Any) -> Tensor:
-    forward = mask_forward(localizer(), SPEC)
-    return run_attack(forward, images, masks, eps, attack_spec("apgd", steps=2), **options)
+    return run_attack(FORWARD, images, masks, eps, attack_spec("apgd", steps=2), **options)
 
 
 def by_scores(images: Any, masks: Any, eps: Any = EPS, **options: Any) -> Tensor:
-    return square_attack(mask_forward(localizer(), SPEC), images, masks, eps, queries=2, **options)
+    return square_attack(FORWARD, images, masks, eps, queries=2, **options)
 
 
 def by_library(images: Any, masks: Any, eps: Any = EPS) -> Tensor:
@@ -312,7 +313,8 @@ def test_features_of_a_localizer_in_train_mode_leave_its_statistics() -> None:
     before = model[1].running_mean.clone()
     with pytest.warns(UserWarning, match="train mode"):
         forward = feature_forward(model, SPEC, case()[0])
-        run_attack(forward, *case(), EPS, attack_spec("pgd", steps=1))
+    with pytest.warns(UserWarning, match="train mode"):
+        run_attack(forward, *case(), EPS, FEATURE_ATTACK)
     assert torch.equal(model[1].running_mean, before)
 
 
@@ -325,7 +327,6 @@ def test_attacks_work_whatever_mode_of_gradients_is_around(
     around: Any, images_inside: bool
 ) -> None:
     images, masks = case()
-    forward = mask_forward(localizer(), SPEC)
 
     def run(attack: Attack, *data: Tensor) -> Tensor:
         return attack(*data, generator=torch.Generator().manual_seed(3))
@@ -339,17 +340,16 @@ def test_attacks_work_whatever_mode_of_gradients_is_around(
             assert torch.equal(inside, expected)
             by_gradient(*data, start=inside)
         assert torch.equal(run(attack, *data), expected)
-        forward(inside.requires_grad_(True)).sum().backward()  # an ordinary tensor came out
+        FORWARD(inside.requires_grad_(True)).sum().backward()  # an ordinary tensor came out
 
 
 @pytest.mark.parametrize("images_inside", [False, True])
 def test_features_are_attacked_under_inference_mode(images_inside: bool) -> None:
     model, (images, masks) = localizer(), case()
-    spec = attack_spec("pgd", steps=2)
     with torch.inference_mode():
         data = [t.clone() if images_inside else t for t in (images, masks)]
         forward = feature_forward(model, SPEC, data[0])
-    attacked = run_attack(forward, *data, EPS, spec)
+    attacked = run_attack(forward, *data, EPS, FEATURE_ATTACK)
     assert not torch.equal(attacked, images)
 
 

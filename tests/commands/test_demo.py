@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from ansm_plugin.data.pairs import Pair
 from ansm_plugin.data.samples import Sample, WholeImages, crop_samples
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig
+from ansm_plugin.evaluation.config import demo
 from ansm_plugin.evaluation.material import demo_data
 from ansm_plugin.report.panels import panels
 
 QUICK = EvaluationConfig(attacks=("pgd",), eps_255=(8,), steps=1, white_box_steps=1)
 SCHEMA = {
     "localizer", "ansm", "images", "rows", "summary", "alarms", "command", "versions", "seed",
+    "alarm_names", "transplant",
 }  # fmt: skip
 
 
@@ -75,6 +78,16 @@ def test_an_unwritable_output_is_said_before_anything_is_computed(
 def test_the_demo_is_on_photographs_outside_training() -> None:
     config = demo_data(96)
     assert (config.split, config.count, config.forgeries.kinds) == ("test", 96, ("splice",))
+
+
+@pytest.mark.usefixtures("packaged")
+def test_the_demo_frames_authentic_crops(tmp_path: Path) -> None:
+    config = replace(QUICK, aims=("decoy",), aim_attacks=("fgsm",))
+    found = demonstrate(4, tmp_path / "out", config=config)
+    assert found.images == 5
+    assert {row.images for row in found.framing} == {1}
+    assert len(list((tmp_path / "out" / "panels").iterdir())) == 4
+    assert demo() == replace(EvaluationConfig(), aims=("decoy",), aim_attacks=("mifgsm",))
 
 
 # --- samples and pictures -----------------------------------------------------------------------

@@ -21,12 +21,15 @@ from ansm_plugin.commands.options import (
     flag,
     group,
     help_of,
+    made_explicit,
+    name_of,
     option,
     positional,
     read,
     record,
+    take_rest,
 )
-from ansm_plugin.commands.values import names, positive
+from ansm_plugin.commands.values import finite, names, path, positive
 from ansm_plugin.data.tiles import TILE
 from ansm_plugin.evaluation.config import ADAPTIVE, EXPECTATION, full
 from ansm_plugin.evaluation.manifest import AttackPlan
@@ -99,6 +102,9 @@ LEFT = {
     "evaluate threat": full().threats,
     "evaluate white_box_attacks": full().white_box_attacks,
     "evaluate white_box_steps": full().white_box_steps,
+    "evaluate white_box_restarts": full().white_box_restarts,
+    "evaluate aims": full().aims,
+    "evaluate aim_attacks": full().aim_attacks,
     "evaluate precision": full().attack_precision,
     "evaluate tile": full().tile,
     "evaluate baselines": module_of("evaluate").EvaluateOptions().rivals,
@@ -162,12 +168,12 @@ class Shared:
 class Some:
     """One option of each kind."""
 
-    files: tuple[Path, ...] = positional(parse=Path, several=True, metavar="FILE", help="to read")
-    output: Path = option(REQUIRED, parse=Path, help="to write")
+    files: tuple[Path, ...] = positional(parse=path, several=True, metavar="FILE", help="to read")
+    output: Path = option(REQUIRED, parse=path, help="to write")
     shared: Shared = group(Shared)
     parts: tuple[str, ...] = option(("a", "b"), parse=names, help="all of (default: {default})")
     more: tuple[str, ...] = option((), repeated=True, help="again and again")
-    above: float | None = option(None, parse=float, alone=0.5, help="alone it is {alone}")
+    above: float | None = option(None, parse=finite, alone=0.5, help="alone it is {alone}")
     two_words: bool = flag(help="or not")
     command_line: str = record()
 
@@ -242,3 +248,143 @@ def test_values_out_of_range_are_named(
 ) -> None:
     assert main(["evaluate", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+# --- paths and empty values -----------------------------------------------------------------------
+
+PATHS = [(c, f) for c, f in ALL if "Path" in str(f.type)]
+
+
+@pytest.mark.parametrize(("command", "field"), PATHS, ids=[f"{c} {f.name}" for c, f in PATHS])
+def test_every_path_is_read_as_a_shell_would(
+    command: str, field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert field.metadata["argument"]["type"]("~/x") == tmp_path / "x"
+    with pytest.raises(argparse.ArgumentTypeError, match="it is empty"):
+        field.metadata["argument"]["type"]("")
+
+
+@pytest.mark.parametrize("option", ["--output", "--localizer", "--ansm", "--images", "--json"])
+def test_a_value_of_an_unset_variable_is_refused(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--output=$UNSET` would write here, `--localizer=$UNSET` take the embedded one."""
+    assert main(["evaluate", f"{option}="]) == 2
+    assert f"argument {option}: it is empty" in capsys.readouterr().err
+
+
+# --- an option that may stand alone ---------------------------------------------------------------
+
+
+def parse_words(*arguments: str) -> Some:
+    """Read `Some` as the command line does, words anywhere."""
+    parser = argparse.ArgumentParser()
+    add_options(parser, Some)
+    given, rest = parser.parse_known_args(made_explicit(Some, arguments))
+    assert not rest or not take_rest(Some, vars(given), rest)
+    return read(Some, vars(given), "ansm some")
+
+
+@pytest.mark.parametrize("word", ["photo.jpg", "0,5", "nan", "inf", "-", "1e", "folder/1", "2024"])
+@pytest.mark.parametrize("others", [(), ("a.png",)])
+def test_a_file_behind_an_option_that_stands_alone_stays_a_file(
+    word: str, others: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()  # a number, but there is a folder of that name
+    options = parse_words(*others, "--output", "o", "--above", word)
+    assert options.files == tuple(map(Path, [*others, word]))
+    assert options.above == 0.5
+
+
+@pytest.mark.parametrize("given", [("--above", "2"), ("--above=2",), ("--above", "2.0")])
+def test_a_number_behind_it_is_its_value(given: tuple[str, ...]) -> None:
+    for order in (("a", *given, "--output", "o"), ("--output", "o", *given, "a")):
+        options = parse_words(*order)
+        assert (options.files, options.above) == ((Path("a"),), 2)
+
+
+def test_its_value_may_be_written_behind_an_equals_sign_whatever_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2").touch()
+    assert parse_words("2", "--output", "o", "--above=2").above == 2
+    assert parse_words("--output", "o", "--above", "--", "2").files == (Path("2"),)
+
+
+def test_files_may_stand_anywhere_among_the_options() -> None:
+    options = parse_words("a", "--above", "b", "--output", "o", "c", "--two-words", "d")
+    assert options.files == tuple(map(Path, "abcd"))
+
+
+def test_the_photograph_behind_abstain_is_no_threshold() -> None:
+    for order in (
+        ["--abstain", "no.jpg", "--output", "o"],
+        ["--output", "o", "--abstain", "no.jpg"],
+    ):
+        options = module_of("localize").OPTIONS
+        parser = argparse.ArgumentParser()
+        add_options(parser, options)
+        given = read(options, vars(parser.parse_args(made_explicit(options, order))), "")
+        assert (given.photos, given.abstain) == ((Path("no.jpg"),), 0.0)
+
+
+def test_names_of_options_are_written_with_dashes() -> None:
+    written = {name_of(field) for _, field in ALL}
+    assert {"--cost-size", "--ansm-precision", "--for", "photos"} <= written
+
+
+# --- radii ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["evaluate", "attack"])
+@pytest.mark.parametrize("eps", ["0.03", "0.0313725", "8,0.03", "1e-3", "nan"])
+def test_a_share_of_255_is_no_radius(
+    command: str, eps: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--output", str(tmp_path / "o"), "--eps", eps]) == 2
+    said = capsys.readouterr().err
+    assert "grey levels" in said
+    assert eps == "nan" or "written 8" in said
+    assert "warning" not in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_fraction_is_answered_by_how_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--eps", "8/255"]) == 2
+    assert "eps is in grey levels of 255: 8/255 is --eps 8" in capsys.readouterr().err
+
+
+def test_radii_below_half_a_level_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attack", "--output", "o", "--eps", "0.3", "--localizer", "nothing"]) == 2
+    said = capsys.readouterr().err
+    assert "warning: --eps 0.3 is lost where pixels have 8 bits" in said
+
+
+# --- photographs without masks --------------------------------------------------------------------
+
+
+def test_what_is_made_of_photographs_is_said_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = str(tmp_path / "nothing")
+    assert main(["attack", "--images", nothing, "--output", str(tmp_path / "o")]) == 2
+    said = capsys.readouterr().out
+    assert (
+        f"no --masks were given, so 96 forged crops are made of the photographs in {nothing}"
+        in said
+    )
+    assert "attacks 1 x radii 3: 288 images will be written" in said
+    assert main(["evaluate", "--images", nothing, "--quick"]) == 2
+    assert "so 16 forged crops are made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [(), ("--images", "a", "--masks", "b"), ("--images", "a.json")])
+def test_nothing_is_said_where_images_are_taken_as_they_are(given: tuple[str, ...]) -> None:
+    options = module_of("attack").OPTIONS
+    parser = argparse.ArgumentParser()
+    add_options(parser, options)
+    parsed = vars(parser.parse_args([*given, "--output", "o"]))
+    assert read(options, parsed, "").source.forged(96) == ""

@@ -16,7 +16,8 @@ from ansm_plugin.cli import main
 from ansm_plugin.commands import train
 from ansm_plugin.commands.recipe_options import expand_aliases, read_options
 from ansm_plugin.data.crops import DataConfig
-from ansm_plugin.recipes.config import save_config
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.recipes.config import load_config, save_config
 from ansm_plugin.recipes.registry import recipe_module, recipe_names
 from ansm_plugin.system.progress import Progress
 from ansm_plugin.training.config import FitConfig
@@ -100,9 +101,11 @@ def test_a_short_option_reaches_every_stage() -> None:
 def test_the_options_of_each_recipe_can_be_read(name: str) -> None:
     kind = recipe_module(name).RECIPE  # type: ignore[attr-defined]
     arguments = ["--output", "out", "--localizer", "x", "--steps", "3", "--images", "photos"]
-    config, output = read_options(kind, name, arguments)
+    config, output = read_options(kind, name, [*arguments, "--recursive"])
     assert output == Path("out")
     assert (config.localizer, config.data.images) == ("x", Path("photos"))
+    assert config.data.recursive
+    assert not read_options(kind, name, arguments)[0].data.recursive
     fits = [value for key, value in flat(asdict(config)) if key.endswith("fit.steps")]
     assert fits
     assert set(fits) == {3}
@@ -196,3 +199,59 @@ def make_photograph(path: Path) -> None:
 
     pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+# --- the home folder, and values that are empty ---------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the home folder, with a config that names folders in it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.toml").write_text('[data]\nimages = "~/in"\nmasks = "~/gt"\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--images=~/in", "--masks=~/gt"],
+        ["--data.images=~/in", "--data.masks", "~/gt"],
+        ["--config=~/c.toml"],
+        ["--config", "~/c.toml", "--data.masks=~/gt"],
+    ],
+)
+def test_the_home_folder_stands_in_options_and_configs(
+    arguments: list[str], toy: ToyRecipe, home: Path
+) -> None:
+    assert main(["train", "localizer", "--output=~/out", *arguments]) == 0
+    assert toy.got is not None
+    assert (toy.got.data.images, toy.got.data.masks) == (home / "in", home / "gt")
+    assert not (Path.cwd() / "~").exists()
+
+
+def test_the_home_folder_stands_in_configs_inside_configs(home: Path) -> None:
+    arguments = ["--first.data.images=~/a", "--second.data.images", "b/~", "--output", "~/out"]
+    config, output = read_options(Nested, "nested", arguments)
+    assert (config.first.data.images, config.second.data.images) == (home / "a", Path("b/~"))
+    assert output == home / "out"
+
+
+@pytest.mark.parametrize("option", ["--output", "--config", "--images", "--masks", "--steps"])
+def test_a_value_of_an_unset_variable_is_refused(
+    option: str, toy: ToyRecipe, capsys: Capture
+) -> None:
+    assert main(["train", "localizer", f"{option}="]) == 2
+    assert f"argument {option}: it is empty" in capsys.readouterr().err
+    assert toy.got is None
+
+
+def test_a_config_holds_names_that_the_locale_lacks(home: Path) -> None:
+    """Under LANG=C Python holds their bytes as surrogates, which no file of text can hold."""
+    name = "\u5199\u771f"
+    under_ascii = name.encode().decode("ascii", "surrogateescape")
+    kept = Toy(localizer=f"smp:Unet@{under_ascii}", data=DataConfig(images=Path(under_ascii)))
+    save_config(kept, home / "kept.toml")
+    assert load_config(Toy, home / "kept.toml").data.images == Path(name)
+    with pytest.raises(ConfigError, match=r"no text in UTF-8.*rename it"):
+        save_config(Toy(localizer="caf\udce9"), home / "kept.toml")

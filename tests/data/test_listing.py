@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_opened_is_said(
     monkeypatch.setattr(listing.os, "scandir", scandir)
     found = list_folder(tmp_path, recursive=True)
     assert "Permission denied" in reasons(found)["closed/"]
-    with pytest.raises(ImageError, match="cannot open the folder .*closed"):
+    with pytest.raises(ImageError, match=r"cannot open the folder .*closed"):
         list_folder(tmp_path / "closed")
 
 

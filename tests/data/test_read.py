@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import types
+import warnings
 import zlib
 from pathlib import Path
 
@@ -96,7 +97,9 @@ def test_sound_pixels_with_broken_exif_are_read_as_upright(
     tmp_path: Path, suffix: str, name: str
 ) -> None:
     try:
-        path = saved(tmp_path / f"a.{suffix}", photograph(), exif=BROKEN[name])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            path = saved(tmp_path / f"a.{suffix}", photograph(), exif=BROKEN[name])
     except SyntaxError:
         pytest.skip("Pillow refuses to write it")
     assert read_image(path).shape == (40, 50, 3)
@@ -146,7 +149,8 @@ def test_heic_is_read_by_the_plugin_that_is_installed(
         format = "HEIF"
 
         def _open(self) -> None:
-            self.fp = io.BytesIO(self.fp.read()[32:])
+            file, self.fp = self.fp, io.BytesIO(self.fp.read()[32:])
+            file.close()
             super()._open()
 
     def register() -> None:
@@ -175,10 +179,10 @@ def test_a_pipe_and_a_folder_are_no_files_to_wait_for(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_an_image_in_lab_is_refused_in_words(tmp_path: Path) -> None:
-    Image.merge("LAB", [Image.new("L", (8, 8), 99)] * 3).save(tmp_path / "a.tif")
-    with pytest.raises(ImageError, match="has the colours LAB; save it as RGB"):
-        read_image(tmp_path / "a.tif")
+def test_an_image_in_lab_is_read(tmp_path: Path) -> None:
+    planes = [Image.new("L", (8, 8), level) for level in (255, 128, 128)]
+    Image.merge("LAB", planes).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").min() > 240
 
 
 def test_a_missing_and_an_empty_file_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ansm_plugin.cli import main
+from ansm_plugin.commands.attack import doubts
 from ansm_plugin.data.pairs import find_pairs
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.errors import ConfigError
@@ -54,6 +56,17 @@ def test_attacked_images_and_masks_are_pairs_that_our_own_reader_finds(tmp_path:
     assert 0 < change.max() <= 4
     mask = np.array(Image.open(tmp_path / "Gt" / "photo-0_pgd-4.png"))
     assert set(np.unique(mask)) == {0, 255}
+
+
+def test_no_image_replaces_another_of_the_same_stem(tmp_path: Path) -> None:
+    """Names below folders, and those that differ in their suffix alone, stay apart."""
+    (sample,) = _samples(5)
+    names = ("a.jpg", "a.png", "day1/a.jpg", "day1-a.jpg", "x.jpg")
+    made = write_attacked(VICTIM, [sample._replace(names=names)], PLAN, tmp_path)
+    files = [record.file for record in made.records]
+    stems = {file.partition("_")[0] for file in files}
+    assert stems == {"a", "a-2", "day1-a", "day1-a-2"}
+    assert len(set(files)) == len(files) == len(list((tmp_path / "Tp").iterdir())) == 8
 
 
 def test_the_manifest_says_how_each_file_was_made_and_what_it_did(tmp_path: Path) -> None:
@@ -108,14 +121,31 @@ def test_a_changed_image_is_attacked_again(tmp_path: Path) -> None:
     assert _files(tmp_path)["Tp/photo-0_pgd-4.png"] != before["Tp/photo-0_pgd-4.png"]
 
 
+def test_a_folder_of_something_else_has_no_field_to_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="attacks and seed; name another folder"):
+        write_attacked(VICTIM, _samples(), PLAN, tmp_path)
+
+
+def test_a_set_of_another_localizer_names_it(tmp_path: Path) -> None:
+    write_attacked(VICTIM, _samples(), PLAN, tmp_path)
+    other = Victim(bright, {**LOCALIZER, "sha256": "34cd"})
+    with pytest.raises(ConfigError, match=r"localizer\.sha256 is .* there and 34cd now"):
+        write_attacked(other, _samples(), PLAN, tmp_path)
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 3}, {"eps_255": (2,)}])
 def test_another_set_is_not_overwritten(tmp_path: Path, change: dict[str, object]) -> None:
     """The folder of another plan is refused, and used with force."""
     write_attacked(VICTIM, _samples(), PLAN, tmp_path)
     fields = {"attacks": ("pgd",), "eps_255": (4,), "steps": 2, "seed": 0, **change}
     other = AttackPlan(**fields)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="--force"):
+    with pytest.raises(ConfigError, match="--force") as raised:
         write_attacked(VICTIM, _samples(), other, tmp_path)
+    ((name, value),) = change.items()
+    was = {"seed": 0, "steps": 2, "eps_255": [4]}[name]
+    now = list(value) if isinstance(value, tuple) else value
+    assert f"{name} is {was} there and {now} now" in str(raised.value)
     write_attacked(VICTIM, _samples(), other, tmp_path, force=True)
 
 
@@ -124,6 +154,17 @@ def test_an_attack_without_effect_is_named(tmp_path: Path) -> None:
     wrong = Victim(lambda x: -bright(x), LOCALIZER)
     made = write_attacked(wrong, _samples(), PLAN, tmp_path)
     assert set(made.idle()) == {"pgd@4", "mifgsm@4"}
+    (said,) = doubts(made)  # the command says once that it is the localizer
+    assert "the localizer finds next to nothing: F1 0.000 on original images" in said
+    assert "pgd@4, mifgsm@4" in said
+
+
+def test_an_attack_without_effect_on_a_good_localizer_is_to_blame(tmp_path: Path) -> None:
+    made = write_attacked(VICTIM, _samples(), PLAN, tmp_path)
+    records = tuple(replace(r, f1_before=0.9, f1_after=0.9) for r in made.records)
+    said = list(doubts(replace(made, records=records)))
+    assert [line.split()[0] for line in said] == ["pgd@4", "mifgsm@4"]
+    assert all("are eps and steps large enough" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,19 @@ def test_made_forgeries_to_tune_on_are_others(tmp_path: Path) -> None:
     assert read_material(None, None, "*", 2, 0).validation == []
 
 
+def test_authentic_crops_stand_behind_the_forged_ones() -> None:
+    """The forged ones are the same, in the same batches; seeds of others are not used twice."""
+    plain = read_material(None, None, "*", 5, 3)
+    both = read_material(None, None, "*", 5, 3, authentic=True)
+    assert len(both.scored) == 2
+    assert torch.equal(both.scored[0].images, plain.scored[0].images)
+    assert torch.equal(both.validation[0].images, plain.validation[0].images)
+    (untouched,) = both.scored[1:]
+    assert untouched.names == ("authentic crop 1",)
+    assert not untouched.masks.any()
+    assert len(read_material(None, None, "*", 8, 0, authentic=True).scored[1].names) == 2
+
+
 def test_names_of_baselines() -> None:
     """The names cheap and none are sets; anything else must be known."""
     assert baseline_names(["cheap", "jpeg"]) == CHEAP

@@ -67,7 +67,7 @@ def test_every_threat_names_its_cells() -> None:
         channels=("jpeg-90",),
         adaptive=("bypass", "warm-start", "eot"),
     )
-    cells = plan(config, ["dim"], ["twin", "encoder"])
+    cells = plan(config, ["dim"], ["twin", "encoder"], ["mine"])
     assert [(c.threat, c.attack, c.eps_255, len(c.scored)) for c in cells] == [
         ("T0", "none", 0, 3),
         ("T0", "noise", 8, 3),
@@ -75,6 +75,8 @@ def test_every_threat_names_its_cells() -> None:
         ("T2", "fgsm", 8, 3),
         ("T3", "pgd from twin", 8, 3),
         ("T3", "features from encoder", 8, 3),
+        ("T3.5", "margin from mine", 8, 1),
+        ("T3.5", "dice from mine", 8, 1),
         ("T4", "pgd", 8, 1),
         ("T4", "pgd, bypass", 8, 1),
         ("T4", "pgd, warm-start", 8, 1),

@@ -63,12 +63,25 @@ def test_summary_follows_from_the_rows(evaluation: Evaluation) -> None:
         "harm": clean.f1 - defended_clean.f1,
         "recovery": evaluation.summary["recovery"],
         "f1_white_box": {"pgd@8": _rows(evaluation, threat="T4")[0].f1},
+        "white_box": "estimate",
+        **{end: evaluation.summary[end] for end in _ENDS},  # type: ignore[literal-required]
     }
+    low, high = evaluation.summary["recovery_low"], evaluation.summary["recovery_high"]
+    assert list(low) == list(high) == list(evaluation.summary["recovery"])
+    for key, share in evaluation.summary["recovery"].items():
+        lower, upper = low[key], high[key]
+        assert share is not None
+        assert lower is not None
+        assert upper is not None
+        assert lower <= share <= upper
     assert list(evaluation.summary["recovery"]) == [
         f"{name}@{eps}" for name in ("pgd", "mifgsm", "worst") for eps in (4, 8)
     ]
     expected = (defended.f1 - bare.f1) / (clean.f1 - bare.f1)
     assert evaluation.summary["recovery"]["pgd@8"] == pytest.approx(expected)
+
+
+_ENDS = ("harm_low", "harm_high", "recovery_low", "recovery_high")
 
 
 def test_both_defences_are_scored_on_the_images_of_one_grey_box_attack(
@@ -176,7 +189,7 @@ def test_the_defended_localizer_is_left_as_it_was(
 def test_progress_is_reported_to_the_end(
     defended: Defended, sample: Sample, quick: EvaluationConfig
 ) -> None:
-    """Each batch of each attack is one unit of progress."""
+    """Each batch of each attack is one unit of progress, and the transplant test of each batch."""
     calls: list[tuple[str, int, int]] = []
     evaluate(
         defended,
@@ -184,7 +197,7 @@ def test_progress_is_reported_to_the_end(
         quick,
         progress=lambda name, done, total, logs: calls.append((name, done, total)),
     )
-    assert calls == [("evaluate", done, 12) for done in range(1, 13)]
+    assert calls == [("evaluate", done, 14) for done in range(1, 15)]
 
 
 def test_an_untrained_ansm_warns_and_raises_an_alarm(
@@ -220,9 +233,11 @@ def test_json_has_the_schema_of_demo_and_evaluate(evaluation: Evaluation) -> Non
         "rows",
         "summary",
         "alarms",
+        "alarm_names",
         "command",
         "versions",
         "seed",
+        "transplant",
     ]
     always = "threat attack eps_255 steps defence f1 f1_low f1_high iou auc images permuted_f1"
     with_quality = f"{always} psnr ssim"
@@ -241,6 +256,8 @@ def test_json_has_the_schema_of_demo_and_evaluate(evaluation: Evaluation) -> Non
         ("white_box_eps_255", (-1,), "white_box_eps_255 is"),
         ("steps", 0, "steps is 0"),
         ("white_box_steps", -1, "white_box_steps -1"),
+        ("white_box_restarts", 0, "white_box_restarts is 0"),
+        ("own_attacks", ("pdg",), "Nearest: pgd"),
         ("queries", 0, "queries 0"),
         ("threats", ("T9",), "threat"),
         ("unseen", ("pgd",), "write pgd@8"),

@@ -74,11 +74,16 @@ def test_every_threat_gives_rows_and_baselines_are_scored_where_images_are_fixed
         defended,
         [sample],
         full,
-        rivals=Rivals(baselines={"dim": lambda x: bare(x * 0.5)}, surrogates={"twin": bare}),
+        rivals=Rivals(
+            baselines={"dim": lambda x: bare(x * 0.5)},
+            surrogates={"twin": bare},
+            own={"mine": bare},
+        ),
     )
     found = {(r.threat, r.defence) for r in evaluation.rows}
     fixed = ("T0", "T1", "T2", "T3", "T5")
     assert found == {(t, d) for t in fixed for d in ("none", "ansm", "dim")} | {
+        ("T3.5", "ansm"),
         ("T4", "ansm"),
         ("T6", "ansm"),
     }

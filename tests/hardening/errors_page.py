@@ -25,7 +25,8 @@ HEAD = """# Errors
 
 Every mistake that a user can make and mend raises a child of `AnsmError` with one message: what was
 given, what is allowed, what to do. On the command line it is printed without a traceback; the exit
-code is 2, and 130 for an interrupted run. Exit code 1 with a traceback is a mistake of ours.
+code is 2, and 130 for an interrupted run. Exit code 1 with a traceback is a mistake of ours, or of
+other code that was called: then the message names its file, line and package.
 
 Made from the code by `python tests/hardening/errors_page.py`; a test compares.
 

@@ -185,7 +185,8 @@ def test_a_mask_file_of_one_pixel_or_of_white_alone_is_a_mask(tmp_path: Path) ->
         Image.fromarray(mask).save(tmp_path / "m.png")
         assert read_mask(tmp_path / "m.png", (9, 9)).sum() == 1
     Image.fromarray(np.full((9, 9), 255, np.uint8)).save(tmp_path / "m.png")
-    assert read_mask(tmp_path / "m.png", (9, 9)).all()
+    with pytest.warns(UserWarning, match="inverted"):
+        assert read_mask(tmp_path / "m.png", (9, 9)).all()
 
 
 def test_an_image_of_one_pixel_is_localized() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_auroc
 
-from ansm_plugin.errors import ConfigError, ImageError
+from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
 from ansm_plugin.metrics.defence import harm, recovery
 from ansm_plugin.metrics.intervals import bootstrap_interval
 from ansm_plugin.metrics.masks import (
@@ -224,3 +225,36 @@ def test_recovery_of_no_damage_is_none() -> None:
 def test_harm_is_positive_where_the_defence_costs() -> None:
     """Harm is clean F1 minus defended clean F1."""
     assert harm(0.9, 0.88) == pytest.approx(0.02)
+
+
+def test_infinite_logits_rank_above_or_below_all_others() -> None:
+    """AUC is the share of pairs in the right order, ties half, also where logits are infinite."""
+    inf = math.inf
+    cases = [
+        [inf, 2, inf, -inf, 0.0, -inf],
+        [inf, inf, inf, inf, inf, inf],
+        [inf, 1e38, 3e38, -1e38, -3e38, -inf],
+        [-inf, -inf, inf, inf, 0, 0],
+    ]
+    forged = torch.tensor([1.0, 1, 0, 0, 0, 1])
+    logits = torch.tensor(cases).view(4, 1, 2, 3)
+    masks = forged.view(1, 1, 2, 3).expand(4, -1, -1, -1)
+    pairs = [
+        [(a > b) + 0.5 * (a == b) for a in values[forged > 0] for b in values[forged == 0]]
+        for values in logits.view(4, 6)
+    ]
+    expected = torch.tensor([sum(map(float, p)) / len(p) for p in pairs], dtype=torch.float64)
+    torch.testing.assert_close(auc_scores(logits, masks), expected, rtol=0, atol=1e-6)
+    large = logits.clamp(-1e4, 1e4)
+    assert torch.equal(f1_scores(logits, masks), f1_scores(large, masks))
+
+
+@pytest.mark.parametrize("metric", [f1_scores, iou_scores, permuted_f1_scores, auc_scores])
+def test_nan_is_the_localizers_fault_and_no_score(metric: Any) -> None:
+    """It would count as not forged, as after a successful attack."""
+    logits, masks = _random_case()
+    logits[3, 0, 2, 2] = math.nan
+    with pytest.raises(LocalizerError, match="localizer's logits hold NaN"):
+        metric(logits, masks)
+    with pytest.raises(LocalizerError, match="localizer's logits hold NaN"):
+        false_positive_share(logits)

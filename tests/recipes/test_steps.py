@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,10 +10,12 @@ from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.taps import taps
+from ansm_plugin.recipes.branches import BranchTarget
 from ansm_plugin.recipes.ffa import Features
 from ansm_plugin.recipes.localizer import make_residual
 from ansm_plugin.recipes.mgr import Mgr, branch_masks, clean_masks
 from ansm_plugin.recipes.stage import Pairs
+from ansm_plugin.training.targets import Target
 
 
 class Twice(nn.Module):
@@ -40,6 +40,7 @@ class Twice(nn.Module):
 def test_features_are_those_of_a_whole_pass_without_its_end() -> None:
     localizer = Twice()
     forward = mask_forward(localizer, describe(localizer))
+    localizer.heads = 0  # describing it may run it
     names = ("shared", "stem")
     features, images = Features(localizer, names, forward), torch.rand(2, 3, 8, 8)
     for heads in (1, 1, 1):  # the first pass alone goes to the end
@@ -89,10 +90,10 @@ def test_a_residual_stem_needs_a_convolution_on_images() -> None:
 
 @pytest.mark.parametrize(
     ("target", "of_attacked", "of_originals"),
-    [("ground_truth", 1, 1), ("localizer", 0, 0), ("mixed", 1, 0)],
+    [("ground_truth", 1, 1), ("localizer", 0, 0), ("mixed", 1, 0), ("independent", 0, 0)],
 )
 def test_each_branch_is_held_against_its_mask(
-    target: Literal["ground_truth", "localizer", "mixed"], of_attacked: int, of_originals: int
+    target: BranchTarget, of_attacked: int, of_originals: int
 ) -> None:
     """The localizer here finds nothing, the truth is forged everywhere."""
     images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
@@ -102,3 +103,15 @@ def test_each_branch_is_held_against_its_mask(
     assert masks.dtype == torch.uint8
     assert masks[:, 0].unique().tolist() == [of_attacked]
     assert masks[:, 1].unique().tolist() == [of_originals]
+
+
+def test_the_truth_is_asked_of_attacked_crops_whose_noise_cannot_carry_it() -> None:
+    images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    pairs = Pairs(images, torch.ones(4, 1, 8, 8, dtype=torch.uint8), images)
+    names = (Target("truth"), Target("blob"), Target("other", towards=True), Target("mirror"))
+    codes = torch.tensor([target.code for target in names], dtype=torch.uint8)
+    masks = branch_masks(Mgr(target="independent"), lambda x: x[:, :1] - 1, pairs, codes)
+    assert masks[:, 0, 0, 0].tolist() == [0, 1, 1, 0]
+    assert not masks[:, 1].any()
+    own = branch_masks(Mgr(target="localizer"), lambda x: x[:, :1] - 1, pairs, codes)
+    assert not own.any()

@@ -74,3 +74,12 @@ def evaluation_fixture(
 ) -> Evaluation:
     labels = Labels(localizer="colour-blinded", ansm="decolour")
     return evaluate(defended, [sample], quick, labels=labels)
+
+
+def authentic_sample(count: int = 4, size: int = 16, seed: int = 1) -> Sample:
+    """Return grey images that nobody forged, 0.02 below the threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = 0.004 * torch.randn(count, 1, size, size, generator=generator)
+    images = (0.48 + noise).expand(-1, 3, -1, -1).clamp(0, 1)
+    masks = torch.zeros(count, 1, size, size)
+    return Sample(images, masks, tuple(f"authentic {i}" for i in range(count)))

@@ -101,6 +101,15 @@ def test_an_attack_stays_in_its_ball_and_out_of_the_padding(batch: Batch) -> Non
     assert torch.equal(attacked["image"][..., 20:, :], batch["image"][..., 20:, :])
 
 
+def test_masks_of_a_host_count_above_one_half_as_it_scores_them(batch: Batch) -> None:
+    """Resizing leaves soft edges in them, and some hosts keep levels of 8 bit."""
+    model, spec = HostModel().eval(), attack_spec("mifgsm", steps=2)
+    expected = attack_batch(model, batch, SPEC, 4, spec)["image"]
+    for mask in (0.3 + 0.4 * batch["mask"], 255 * batch["mask"]):
+        found = attack_batch(model, {**batch, "mask": mask}, SPEC, 4, spec)["image"]
+        assert torch.equal(found, expected)
+
+
 def test_a_score_outside_0_1_is_attacked_around_the_hosts_threshold(batch: Batch) -> None:
     class Scores(HostModel):
         def forward(self, image: Tensor, mask: Tensor, **data: Any) -> dict[str, Any]:

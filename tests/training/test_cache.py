@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.errors import ConfigError, WeightsError
 from ansm_plugin.system.processes import Processes
 from ansm_plugin.training import cache as attacked
-from ansm_plugin.training.cache import AttackMixture, attacked_crops
-from ansm_plugin.weights.tensors import read_metadata, write_tensors
+from ansm_plugin.training.cache import Attacked, AttackMixture, attack_batch, attacked_crops
+from ansm_plugin.weights.tensors import write_tensors
 
 MIXTURE = AttackMixture(steps=2, precision="fp32")
 SHARD = 4
@@ -50,14 +52,19 @@ def crops(count: int = 10) -> Forgeries:
     return Forgeries(levels.expand(-1, 3, -1, -1).to(torch.uint8), (levels > 127).to(torch.uint8))
 
 
-def make(folder: Path, forward: Brightness | None = None, **changes: Any) -> Tensor:
-    """Return the attacked crops."""
+def attack(folder: Path, forward: Brightness | None = None, **changes: Any) -> Attacked:
+    """Return the attacked crops with the codes of their targets."""
     given: dict[str, Any] = {
         "mixture": MIXTURE, "seed": 0, "identity": {"localizer": "a"}, **changes
     }  # fmt: skip
     return attacked_crops(
         forward or Brightness(), crops(), given.pop("mixture"), folder=folder, **given
     )
+
+
+def make(folder: Path, forward: Brightness | None = None, **changes: Any) -> Tensor:
+    """Return the attacked crops."""
+    return attack(folder, forward, **changes).images
 
 
 def test_attacked_crops_are_bytes_within_the_largest_radius(tmp_path: Path) -> None:
@@ -73,7 +80,7 @@ def test_attacks_do_harm(tmp_path: Path) -> None:
     def wrong(images: Tensor) -> Tensor:
         return ((images[:, :1] > 127) != crops().masks).sum()
 
-    mixture = replace(MIXTURE, attacks=("pgd",))
+    mixture = replace(MIXTURE, attacks=("pgd",), targets=("truth",))
     assert wrong(make(tmp_path, mixture=mixture)) > wrong(crops().images)
 
 
@@ -102,6 +109,7 @@ def test_a_killed_run_goes_on_and_ends_like_a_whole_one(tmp_path: Path) -> None:
         {"seed": 1},
         {"mixture": replace(MIXTURE, steps=3)},
         {"mixture": replace(MIXTURE, eps_255=(2.0,))},
+        {"mixture": replace(MIXTURE, targets=("truth",))},
     ],
 )
 def test_another_identity_makes_them_anew(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -137,11 +145,55 @@ def test_a_damaged_shard_is_named_and_made_again(
 
 
 def test_shards_of_version_0_1_without_a_checksum_are_taken(tmp_path: Path) -> None:
-    first, idle = make(tmp_path), Brightness()
+    """Their key is that of the mixture without targets: they were told the truth alone."""
+    told = replace(MIXTURE, targets=("truth",))
+    first, idle = make(tmp_path, mixture=told), Brightness()
+    table = {k: v for k, v in asdict(told).items() if k != "targets"}
+    text = json.dumps([{"localizer": "a"}, table, 0], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()
     for path in tmp_path.iterdir():
-        write_tensors(load_file(path), path, {"key": read_metadata(path)["key"]})
-    assert torch.equal(make(tmp_path, idle), first)
+        write_tensors({"attacked": load_file(path)["attacked"]}, path, {"key": key})
+    again = attack(tmp_path, idle, mixture=told)
+    assert torch.equal(again.images, first)
+    assert again.codes.tolist() == [0] * 10
     assert idle.calls == 0
+
+
+def test_targets_stay_beside_the_crops(tmp_path: Path) -> None:
+    mixture, idle = (
+        replace(MIXTURE, targets=("truth", "other", "towards-blob", "own")),
+        Brightness(),
+    )
+    first = attack(tmp_path, mixture=mixture)
+    assert first.codes.dtype == torch.uint8
+    assert len(first.codes) == 10
+    assert {0} < set(first.codes.tolist()) <= {0, 2, 7, 14}
+    again = attack(tmp_path, idle, mixture=mixture)
+    assert idle.calls == 0
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_attacks_are_told_the_truth_bit_for_bit_as_before(tmp_path: Path) -> None:
+    """Draws of version 0.1, written out: per batch a name, a share of the step, radii, a start."""
+    mixture = replace(MIXTURE, targets=("truth",))
+    found = make(tmp_path, mixture=mixture)[:SHARD]
+    generator = torch.Generator().manual_seed(0)
+    expected = [
+        attack_batch(Brightness(), images.float() / 255, masks.float(), mixture, generator)
+        for images, masks in zip(
+            crops().images[:SHARD].split(3), crops().masks[:SHARD].split(3), strict=True
+        )
+    ]
+    assert torch.equal(found, torch.cat(expected).mul(255).round().to(torch.uint8))
+
+
+def test_an_attack_goes_where_its_target_says(tmp_path: Path) -> None:
+    """Brighter pixels are marked: towards everything brightens, towards nothing darkens."""
+    bare = crops().images.int()
+    for target, sign in (("towards-full", 1), ("empty", 1), ("towards-empty", -1), ("full", -1)):
+        mixture = replace(MIXTURE, attacks=("pgd",), targets=(target,))
+        moved = (make(tmp_path / target, mixture=mixture).int() - bare).float().mean()
+        assert float(moved) * sign > 0.5
 
 
 def test_each_process_makes_its_shards_and_needs_those_of_others(tmp_path: Path) -> None:

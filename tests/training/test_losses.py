@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.training.losses import channelwise_kl, dual_mask, l2cos, mask_loss
+from ansm_plugin.training.losses import (
+    channelwise_kl,
+    dual_mask,
+    l2cos,
+    mask_loss,
+    relative_l2,
+    soft_mask,
+    squashed_logits,
+)
 
 
 def features(seed: int, *shapes: tuple[int, int, int]) -> list[Tensor]:
@@ -148,3 +157,34 @@ def test_dual_mask_takes_another_mask_for_the_original_branch() -> None:
     masks = (torch.rand(2, 1, 4, 4) > 0.5).float()
     expected = mask_loss(attacked, masks) + mask_loss(original, 1 - masks)
     assert torch.equal(dual_mask(attacked, original, masks, 1 - masks), expected)
+
+
+def test_dual_mask_weighs_the_attacked_branch() -> None:
+    attacked, original = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
+    masks = (torch.rand(2, 1, 4, 4) > 0.5).float()
+    found = dual_mask(attacked, original, masks, attacked_weight=0.25)
+    assert found.item() == pytest.approx(
+        (0.25 * mask_loss(attacked, masks) + mask_loss(original, masks)).item()
+    )
+
+
+def test_relative_l2_is_a_share_of_the_energy() -> None:
+    original = torch.full((2, 3, 4), 2.0)
+    assert relative_l2([original * 1.5, original], [original] * 2).item() == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("loss", [soft_mask, squashed_logits])
+def test_the_own_answer_costs_nothing_and_any_other_something(loss: Any) -> None:
+    torch.manual_seed(0)
+    own = 3 * torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    same = own.detach().clone().requires_grad_()
+    value = loss(same, own)
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    (gradient,) = torch.autograd.grad(value, same)
+    assert gradient.abs().max() < 1e-12
+    other = (own + 1).detach().requires_grad_()
+    assert loss(other, own).item() > 1e-3
+    assert torch.autograd.gradcheck(lambda x: loss(x, own.detach()), other)
+    assert torch.isfinite(loss(torch.full_like(own, 1e4), torch.full_like(own, -1e4)))
+    (none,) = torch.autograd.grad(loss(other, own), own, allow_unused=True)
+    assert none is None or not none.any()

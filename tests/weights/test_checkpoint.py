@@ -424,6 +424,11 @@ def test_places_that_branch_without_end_are_walked_once(source: Path, target: Pa
         convert_checkpoint(source, target)
 
 
+def test_odd_escapes_in_text_are_no_warning(source: Path) -> None:
+    source.write_bytes(b"S'a\\q'\n.")
+    assert read_checkpoint(source).value == "a\\q"
+
+
 def test_a_file_that_refers_to_itself_is_read(source: Path, target: Path) -> None:
     loop: dict[str, Any] = {"w": torch.ones(1)}
     loop["model"] = loop["other"] = loop

@@ -53,6 +53,38 @@ def test_noise_made_without_the_mask_gives_nothing_away(threat: str, attack: str
     assert find_alarms(rows, is_untrained=False) == ()
 
 
+@pytest.mark.parametrize("clean", [0.0, 0.049])
+def test_a_localizer_that_finds_nothing_is_to_blame_not_the_attacks(clean: float) -> None:
+    """There is nothing to take: one alarm for all attacks, about the localizer."""
+    originals = (_row("T0", "none", clean), _row("T0", "ansm", clean))
+    rows = Rows((*originals, *_grey(4, clean, clean), *_grey(8, clean, clean)))
+    (alarm,) = find_alarms(rows, is_untrained=False)
+    assert f"the localizer finds next to nothing: F1 {clean:.3f} on original images" in alarm
+    assert "pgd@4, pgd@8" in alarm
+    assert "no fault of the attacks" in alarm
+    assert "raise eps" not in alarm
+
+
+def test_a_localizer_that_finds_little_may_still_be_attacked() -> None:
+    originals = (_row("T0", "none", 0.04), _row("T0", "ansm", 0.04))
+    assert find_alarms(Rows((*originals, *_grey(8, 0.0, 0.02))), is_untrained=False) == ()
+
+
+@pytest.mark.parametrize("attack", ["pgd-l2", "apgd-l2", "worst, l2", "pgd-l2 from twin"])
+def test_an_attack_in_another_ball_says_nothing_of_the_white_box(attack: str) -> None:
+    """A radius of l2 is a root mean square: its ball holds far more than that of T4."""
+    grey = (*_grey(8, 0.1, 0.8), _row("T2", "ansm", 0.3, 8, attack))
+    assert find_alarms(_table(*grey, _row("T4", "ansm", 0.6, 8)), is_untrained=False) == ()
+    (alarm,) = find_alarms(_table(*grey, _row("T4", "ansm", 0.6, 8, "apgd-l2")), is_untrained=False)
+    assert f"0.300 that T2 {attack}@8" in alarm
+
+
+def test_who_trained_modules_of_his_own_knows_less_than_the_white_box() -> None:
+    own = _row("T3.5", "ansm", 0.3, 8, "margin from all")
+    (alarm,) = find_alarms(_table(own, _row("T4", "ansm", 0.6, 8)), is_untrained=False)
+    assert "0.300 that T3.5 margin from all@8 leaves without knowing the module" in alarm
+
+
 def test_an_untrained_ansm_is_the_first_alarm() -> None:
     """It explains every other one, and says what to do."""
     idle = _table(*_grey(8, 0.9, 0.9))

@@ -43,7 +43,7 @@ def said(
 SATURATED: dict[str, tuple[Callable[[Tensor], Tensor], Activation]] = {
     "sigmoid": (lambda z: torch.sigmoid(2000 * z), "sigmoid"),
     "two classes": (lambda z: torch.cat([-1000 * z, 1000 * z], 1).softmax(1), "softmax"),
-    "half precision": (lambda z: torch.sigmoid((400 * z).half()), "sigmoid"),
+    "half precision": (lambda z: torch.sigmoid((1000 * z).half()), "sigmoid"),
     "hard": (lambda z: (z * 1e9).clamp(0, 1), "sigmoid"),
     "rounded": (lambda z: torch.sigmoid(20 * z).round(), "sigmoid"),
     "one side": (lambda z: torch.sigmoid(2000 * z.clamp_max(0.001)), "sigmoid"),
