@@ -1,4 +1,4 @@
-"""Rivals of the ANSM under the same command: filters, HGD, adversarial fine-tuning."""
+"""Rivals of the ANSM under the same command: filters, HGD, fine-tuning, a second localizer."""
 
 from ansm_plugin.baselines.base import Baseline, Examples
 from ansm_plugin.baselines.registry import (

@@ -17,6 +17,8 @@ from ansm_plugin.baselines.filters import (
     fit_random,
 )
 from ansm_plugin.baselines.geometry import fit_resize_pad, fit_shift
+from ansm_plugin.baselines.second_localizer import NAME as SECOND_LOCALIZER
+from ansm_plugin.baselines.second_localizer import fit_second_localizer
 from ansm_plugin.baselines.trained import (
     fit_finetune_all,
     fit_finetune_norm,
@@ -42,8 +44,9 @@ BASELINES: dict[str, Callable[[Fitting], Baseline]] = {
     "hgd": fit_hgd,
     "finetune-norm": fit_finetune_norm,
     "finetune-all": fit_finetune_all,
+    SECOND_LOCALIZER: fit_second_localizer,
 }
-TRAINED = ("hgd-small", "hgd", "finetune-norm", "finetune-all")
+TRAINED = ("hgd-small", "hgd", "finetune-norm", "finetune-all", SECOND_LOCALIZER)
 CHEAP = tuple(name for name in BASELINES if name not in TRAINED)
 
 

@@ -38,13 +38,13 @@ BATCH = 16
 SNAPSHOTS = 4  # how often validation images are asked during training
 EPS_255 = (2.0, 4.0, 8.0)  # radii of adversarial fine-tuning, one drawn per image
 ATTACK_STEPS = 5
-RATES = {"hgd": 5e-4, "norm": 1e-3, "all": 1e-4}  # peak learning rates of Adam
+RATES = {"hgd": 5e-4, "norm": 1e-3, "all": 1e-4, "second": 1e-3}  # peak learning rates of Adam
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)  # timm's norms derive from these
 
 
 @dataclass(frozen=True)
-class _Training:
-    """What one of these baselines trains, and how.
+class Training:
+    """What a baseline trains, and how.
 
     Attributes:
         name: in `BASELINES`.
@@ -55,6 +55,7 @@ class _Training:
         wrap: what the module does to a forward pass.
         learning_rate: of Adam, falling to 0 by half a cosine.
         filter: the change of pixels, where that is all it does.
+        is_new: whether it is a network of its own, in train mode while it learns; denoisers are.
     """
 
     name: str
@@ -65,6 +66,7 @@ class _Training:
     wrap: Wrap
     learning_rate: float
     filter: Filter | None = None
+    is_new: bool = False
 
 
 def fit_hgd(fitting: Fitting) -> Baseline:
@@ -117,9 +119,17 @@ def _fit_hgd(fitting: Fitting, name: str, preset: str) -> Baseline:
 
     parameters = list(denoiser.parameters())
     wrap = filtering(denoise)
-    return _train(
-        _Training(
-            name, f"HGD, trunk {preset}", denoiser, parameters, loss, wrap, RATES["hgd"], denoise
+    return run_training(
+        Training(
+            name,
+            f"HGD, trunk {preset}",
+            denoiser,
+            parameters,
+            loss,
+            wrap,
+            RATES["hgd"],
+            denoise,
+            is_new=True,
         ),
         fitting,
     )
@@ -153,20 +163,20 @@ def _finetune(
         return dual_mask(forward(attacked), forward(images), masks)
 
     label = f"localizer fine-tuned ({name.removeprefix('finetune-')})"
-    wrap = _replacing(forward)
-    baseline = _train(
-        _Training(name, label, localizer, parameters, loss, wrap, learning_rate), fitting
+    wrap = replacing(forward)
+    baseline = run_training(
+        Training(name, label, localizer, parameters, loss, wrap, learning_rate), fitting
     )
     localizer.requires_grad_(False)
     return baseline
 
 
-def _replacing(forward: Forward) -> Wrap:
+def replacing(forward: Forward) -> Wrap:
     """Return the wrap that ignores the given localizer: its fine-tuned copy answers."""
     return lambda _: forward
 
 
-def _train(training: _Training, fitting: Fitting) -> Baseline:
+def run_training(training: Training, fitting: Fitting) -> Baseline:
     """Run the loop; the best of a few snapshots on validation images is the result."""
     require_steps(fitting.steps)
     optimiser = torch.optim.Adam(training.parameters, training.learning_rate)
@@ -190,9 +200,8 @@ def _train(training: _Training, fitting: Fitting) -> Baseline:
     )
 
 
-def _step(training: _Training, optimiser: torch.optim.Optimizer, examples: Examples) -> float:
-    is_denoiser = training.filter is not None
-    training.module.train(is_denoiser)
+def _step(training: Training, optimiser: torch.optim.Optimizer, examples: Examples) -> float:
+    training.module.train(training.is_new)
     with torch.enable_grad():
         loss = training.loss(examples)
     if not bool(torch.isfinite(loss)):
@@ -209,7 +218,7 @@ def _step(training: _Training, optimiser: torch.optim.Optimizer, examples: Examp
     return float(loss.detach())
 
 
-def _validate(training: _Training, fitting: Fitting) -> float:
+def _validate(training: Training, fitting: Fitting) -> float:
     training.module.eval()
     return mean_f1(training.wrap(fitting.forward), fitting)
 

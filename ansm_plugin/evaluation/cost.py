@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ansm_plugin.attacks import Forward
 from ansm_plugin.baselines.base import Baseline
+from ansm_plugin.baselines.second_localizer import NAME as SECOND_LOCALIZER
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.modes import frozen_eval
 
@@ -98,17 +99,18 @@ def baseline_cost(
 ) -> Cost:
     """Measure what a fitted baseline adds to the forward pass of the bare localizer.
 
-    A fine-tuned localizer replaces the other one and adds nothing but noise of the clock.
+    A fine-tuned localizer replaces the other one and adds nothing but noise of the clock; a second
+    localizer replaces it, too, and may take less.
     """
     change = baseline.filter
-    is_denoiser = change is not None and baseline.module is not None
+    is_new = change is not None or baseline.name == SECOND_LOCALIZER
     return measure_cost(
         baseline(forward) if change is None else change,
         forward,
         size=size,
         rounds=rounds,
         includes_localizer=change is None,
-        parameters=_parameters(baseline.module) if is_denoiser else 0,
+        parameters=_parameters(baseline.module) if is_new else 0,
         device=device,
     )
 

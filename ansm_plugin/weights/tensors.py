@@ -129,7 +129,7 @@ def write_tensors(
             aside.write_bytes(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(_unwritable(target, error)) from error
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # sparse, quantised, on no device
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # sparse, on no device
         raise WeightsError(
             f"cannot write {target}: safetensors has no form for {error}."
         ) from error

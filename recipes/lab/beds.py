@@ -1,9 +1,10 @@
 """Lay out the two beds of the proof as folders of pairs that every command reads.
 
     PYTHONPATH=recipes python -m lab.beds bsds BSDS500 beds/bsds
-    PYTHONPATH=recipes python -m lab.beds casia1 CASIA1 beds/casia1
+    PYTHONPATH=recipes python -m lab.beds casia1 CASIA1 beds/casia1 [SPLITS.csv]
 
-`bsds` makes forgeries of its photographs, `casia1` sorts real forgeries by split and kind.
+`bsds` makes forgeries of its photographs, `casia1` sorts real forgeries by split and kind: the split
+that comes with CASIA1, or that of a list of `lab.splits`, whose splits share no photograph.
 
 BSDS500 is a folder with `images/` (`train_*.jpg`, `val_*.jpg`, `test_*.jpg`) and `masks/` (label
 maps of the same stems, 1 to K); CASIA1 has `images/`, `masks/`, `authentic/` and `pairs.csv`. Both
@@ -27,6 +28,7 @@ from ansm_plugin.data.blur import blurred
 from ansm_plugin.data.pairs import list_images
 from ansm_plugin.data.read import read_image
 from ansm_plugin.data.traces import TRACES
+from lab.splits import AUTHENTIC_KIND, Member, authentic_of, forgeries_of
 
 Pixels = NDArray[np.uint8]
 
@@ -36,7 +38,6 @@ CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another c
 COUNTS = {"train": 2400, "val": 96, "test": 80}
 REMIXES = 1600  # forgeries made of those of CASIA1's `train`
 AUTHENTIC = 30  # photographs that stay as they are, in the folder of the test pairs
-VAL_AUTHENTIC = 40  # and in that of CASIA1's validation pairs
 SPLITS = [*COUNTS, "authentic"]
 
 
@@ -108,26 +109,35 @@ def _pick(paths: list[Path], rng: np.random.Generator) -> Path:
     return paths[int(rng.integers(len(paths)))]
 
 
-def casia1(source: Path, target: Path) -> None:
+def casia1(source: Path, target: Path, listing: Path | None = None) -> None:
     """Copy pairs to `SPLIT-KIND` (kinds: splice, copymove, texture), or all kinds to `train`.
 
-    `test-splice` and `val-splice` hold authentic photographs too, with empty masks.
+    `test-splice` and `val-splice` hold authentic photographs too, with empty masks. `listing` is
+    what `lab.splits` wrote; None takes the splits that come with CASIA1.
     """
-    with (source / "pairs.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
-        kind = "texture" if row["note"] == "texture" else row["gt_type"].replace("-", "")
-        folder = target / (row["split"] if row["split"] == "train" else f"{row['split']}-{kind}")
-        (mask,) = (source / "masks").glob(f"{Path(row['image']).stem}*")
-        for part, path in (("images", source / "images" / row["image"]), ("masks", mask)):
+    members = [*forgeries_of(source), *authentic_of(source)]
+    if listing is not None:
+        members = _listed(source, listing)
+    for name, kind, split in members:
+        if kind == AUTHENTIC_KIND:
+            continue  # once the folder of the splices is there
+        folder = target / (split if split == "train" else f"{split}-{kind}")
+        (mask,) = (source / "masks").glob(f"{Path(name).stem}*")
+        for part, path in (("images", source / "images" / name), ("masks", mask)):
             (folder / part).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / part / path.name)
-    photographs = list_images(source / "authentic")
-    tested = photographs[:: max(1, len(photographs) // AUTHENTIC)][:AUTHENTIC]
-    _copy_authentic(tested, target / "test-splice")
-    others = [path for path in photographs if path not in tested]
-    _copy_authentic(others[::3][:VAL_AUTHENTIC], target / "val-splice")
+    untouched = [member for member in members if member.kind == AUTHENTIC_KIND]
+    for name, _, split in untouched:
+        _copy_authentic([source / "authentic" / name], target / f"{split}-splice")
     remix(target / "train")
+
+
+def _listed(source: Path, listing: Path) -> list[Member]:
+    """Return all that a list of `lab.splits` names, with the splits that it gives."""
+    with listing.open(newline="") as stream:
+        chosen = {row["image"]: row["split"] for row in csv.DictReader(stream)}
+    kinds = {member.name: member.kind for member in forgeries_of(source)}
+    return [Member(name, kinds.get(name, AUTHENTIC_KIND), split) for name, split in chosen.items()]
 
 
 def _copy_authentic(photographs: list[Path], folder: Path) -> None:
@@ -189,7 +199,8 @@ def _placed(
 
 
 if __name__ == "__main__":
-    makers = {"bsds": bsds, "casia1": casia1}
-    if len(sys.argv) != 4 or sys.argv[1] not in makers:
+    makers = {"bsds": (bsds, 2), "casia1": (casia1, 3)}
+    command, *paths = sys.argv[1:] or [""]
+    if command not in makers or not 2 <= len(paths) <= makers[command][1]:
         sys.exit(__doc__)
-    makers[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    makers[command][0](*map(Path, paths))

@@ -18,6 +18,9 @@ from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.taps import taps
 from ansm_plugin.training.losses import channelwise_kl
 
+# Which weights its constants are those of, nobody says here; tests/localizer asks.
+pytestmark = pytest.mark.filterwarnings("ignore:the SMP encoder efficientnet-b0 was trained")
+
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 Defended = DefendedLocalizer[nn.Module]
 

@@ -22,6 +22,9 @@ from ansm_plugin.recipes.stage import Pairs, Setup
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.training.config import FitConfig
 
+# Which weights its constants are those of, nobody says here; tests/localizer asks.
+pytestmark = pytest.mark.filterwarnings("ignore:the SMP encoder efficientnet-b0 was trained")
+
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 FIT = FitConfig(steps=1, batch_size=2, warmup=0, averaging=0, learning_rate=1e-2)
 

@@ -28,6 +28,7 @@ from ansm_plugin.metrics.masks import f1_scores
 
 IMAGES = 48  # forged ones that are looked at, at most
 _GREY = 0.5
+_SAME = 0.5  # intersection over union, from which on two masks lie in the same place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class TransplantTest:
         found = self._scores(masks)
         return {
             "f1": found(grey + added),
-            "control_f1": found(grey + _another(added)),
+            "control_f1": found(grey + _another(added, masks)),
             "negated_f1": found(grey - added),
             "authentic_f1": found((authentic + added).clamp(0, 1)),
             "authentic_clean_f1": found(authentic),
@@ -132,12 +133,17 @@ def attacked_noise(cells: Sequence[Cell], config: EvaluationConfig) -> Gradient 
     return max(first, key=lambda noise: noise.eps_255, default=None)
 
 
-def _another(added: Tensor) -> Tensor:
-    """Return what is added to another image; where there is none, the same one moved by half."""
-    if len(added) > 1:
-        return added.roll(1, 0)
+def _another(added: Tensor, masks: Tensor) -> Tensor:
+    """Return what is added to another image, one for each.
+
+    Where there is no other, or its mask lies in the same place, what is added to the image itself,
+    moved by half of its height and width.
+    """
     height, width = added.shape[-2:]
-    return added.roll((height // 2, width // 2), (2, 3))
+    moved = added.roll((height // 2, width // 2), (2, 3))
+    overlap = torch.minimum(masks, masks.roll(1, 0)).sum((1, 2, 3), keepdim=True)
+    union = torch.maximum(masks, masks.roll(1, 0)).sum((1, 2, 3), keepdim=True)
+    return torch.where(overlap > _SAME * union, moved, added.roll(1, 0))
 
 
 def _detail(images: Tensor) -> Tensor:

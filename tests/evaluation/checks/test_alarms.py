@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+from dataclasses import replace
+
 import pytest
 
 from ansm_plugin.evaluation import Row
+from ansm_plugin.evaluation.checks.alarm import Alarm
 from ansm_plugin.evaluation.checks.alarms import find_alarms
 from ansm_plugin.evaluation.results import Rows
 
@@ -44,6 +50,58 @@ def test_each_alarm_names_its_attack(rows: Rows, message: str) -> None:
     """Suspicious rows raise one alarm that says which."""
     (alarm,) = find_alarms(rows, is_untrained=False)
     assert message in alarm
+
+
+def _near_the_ceiling(attacked: float, *others: Row) -> Rows:
+    """Return rows of a localizer with clean F1 0.97 and one attack behind the module."""
+    clean = (_row("T0", "none", 0.97), _row("T0", "ansm", 0.97))
+    return Rows((*clean, _row("T1", "none", 0.1, 8), _row("T1", "ansm", attacked, 8), *others))
+
+
+def test_a_leak_is_told_near_the_ceiling_too() -> None:
+    """Above F1 0.95 no attacked image can be 0.05 better; half of the room counts there."""
+    (alarm,) = find_alarms(_near_the_ceiling(0.995), is_untrained=False)
+    assert (alarm.name, "0.995 under T1 pgd@8" in alarm) == ("leak", True)
+    assert find_alarms(_near_the_ceiling(0.98), is_untrained=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("bare", "defended", "leaks"),
+    [
+        (0.6, 0.7, True),  # the bare localizer is harmed less by a wrong mask, the defended more
+        (0.6, 0.92, False),
+        (0.6, 0.99, False),
+        (0.0, 0.86, False),  # a little more, as the bare one shows
+        (0.6, 0.9, False),
+    ],
+)
+def test_noise_told_a_wrong_mask_takes_no_more_than_the_truth(
+    bare: float, defended: float, leaks: bool
+) -> None:
+    """Where originals leave no room at all, a wrong mask still tells who goes by masks."""
+    decoys = [
+        replace(_row("T1", defence, f1, 8, "pgd, decoy"), aim="decoy")
+        for defence, f1 in (("none", bare), ("ansm", defended))
+    ]
+    found = find_alarms(_near_the_ceiling(0.95, *decoys), is_untrained=False)
+    assert [alarm.name for alarm in found] == ["leak"] * leaks
+    assert all("told a wrong mask takes more" in alarm for alarm in found)
+
+
+def test_an_alarm_is_its_words_and_has_a_name() -> None:
+    """It is sent between processes, and written as its words."""
+    alarm = Alarm("leak", "it leaks")
+    assert (alarm, alarm.name, alarm.text, f"{alarm}") == (
+        "it leaks",
+        "leak",
+        "it leaks",
+        "it leaks",
+    )
+    assert [copied.name for copied in (pickle.loads(pickle.dumps(alarm)), copy.copy(alarm))] == [
+        "leak",
+        "leak",
+    ]
+    assert json.dumps([alarm]) == '["it leaks"]'
 
 
 @pytest.mark.parametrize(("threat", "attack"), [("T2", "hide"), ("T2", "apgd-hide"), ("T3", "pgd")])
