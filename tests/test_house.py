@@ -192,8 +192,6 @@ def test_a_file_has_one_topic_and_its_functions_are_small(path: Path) -> None:
 
 
 def test_most_functions_are_short() -> None:
-    lengths = sorted(
-        (f.end_lineno or 0) - f.lineno + 1 for path in FILES for f in functions(path)
-    )
+    lengths = sorted((f.end_lineno or 0) - f.lineno + 1 for path in FILES for f in functions(path))
     assert lengths[len(lengths) // 2] <= 10
     assert lengths[int(0.9 * len(lengths))] <= 35

@@ -21,6 +21,7 @@ HEAVY = (
     "torchmetrics",
 )
 
+
 def run(code: str) -> str:
     """Run code in a fresh interpreter and return what it prints."""
     done = subprocess.run(

@@ -97,7 +97,7 @@ def evaluate(
     """
     _require_defended(defended)
     facts = among.once(lambda: require_samples(samples))
-    bench = _bench(defended, config or EvaluationConfig(), rivals, len(samples))
+    bench = _bench(defended, config or EvaluationConfig(), rivals, samples)
     config = bench.config
     if is_untrained(defended.ansm) and among.is_first:
         warnings.warn(UNTRAINED, stacklevel=2)
@@ -162,7 +162,10 @@ def _require_defended(defended: object) -> None:
 
 
 def _bench(
-    defended: DefendedLocalizer[Any], config: EvaluationConfig, rivals: Rivals, batches: int
+    defended: DefendedLocalizer[Any],
+    config: EvaluationConfig,
+    rivals: Rivals,
+    samples: Sequence[Sample],
 ) -> Bench:
     """Return what is run on every batch; the config is left without views that do not exist."""
     if T3 in config.threats and not rivals.surrogates:
@@ -190,7 +193,7 @@ def _bench(
             tiling=tiling,
             config=config,
             noise=attacked_noise(cells, config),
-            batches=batches,
+            samples=samples,
         ),
         tiling=tiling,
         config=config,

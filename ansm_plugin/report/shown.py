@@ -60,8 +60,8 @@ def framing_line(rows: Sequence[FramingRow]) -> str:
     figure, worst = max(own, key=lambda pair: pair[0])
     bare = next(f for f, row in known if row.defence == BARE and row.key == worst.key)
     return (
-        f"Framing: on {worst.images} authentic images under {worst.key}, told a wrong mask, the "
-        f"defended localizer marks {worst.inside:.1%} inside that mask and {worst.outside:.1%} "
+        f"Framing: on {_images(worst.images, 'authentic ')} under {worst.key}, told a wrong mask, "
+        f"the defended localizer marks {worst.inside:.1%} inside that mask and {worst.outside:.1%} "
         f"outside: {figure:+.3f} above clean (bare {bare:+.3f}; 0 is none)."
     )
 
@@ -72,4 +72,8 @@ def left_out_line(rows: Rows) -> str:
     missing = rows.clean(BARE).images - fewest.images
     if fewest.aim != "swap" or not missing:
         return ""
-    return f"Swapped noise: {missing} images had no other of their size beside them, and got none."
+    return f"Swapped noise: {_images(missing)} had no other of that size beside it, and got none."
+
+
+def _images(count: int, kind: str = "") -> str:
+    return f"{count} {kind}image{'' if count == 1 else 's'}"

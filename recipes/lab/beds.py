@@ -3,8 +3,8 @@
     PYTHONPATH=recipes python -m lab.beds bsds BSDS500 beds/bsds
     PYTHONPATH=recipes python -m lab.beds casia1 CASIA1 beds/casia1 [SPLITS.csv]
 
-`bsds` makes forgeries of its photographs, `casia1` sorts real forgeries by split and kind: the split
-that comes with CASIA1, or that of a list of `lab.splits`, whose splits share no photograph.
+`bsds` makes forgeries of its photographs, `casia1` sorts real forgeries by split and kind: the
+split that comes with CASIA1, or that of a list of `lab.splits`, whose splits share no photograph.
 
 BSDS500 is a folder with `images/` (`train_*.jpg`, `val_*.jpg`, `test_*.jpg`) and `masks/` (label
 maps of the same stems, 1 to K); CASIA1 has `images/`, `masks/`, `authentic/` and `pairs.csv`. Both

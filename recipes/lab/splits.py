@@ -2,8 +2,8 @@
 
     PYTHONPATH=recipes python -m lab.splits CASIA1 SPLITS.csv
 
-Prints how many images share a photograph with training, as the set comes (49 of 77 test splices: its
-splits have hosts of their own, not donors) and apart, and writes the splits apart: a line
+Prints how many images share a photograph with training, as the set comes (49 of 77 test splices:
+its splits have hosts of their own, not donors) and apart, and writes the splits apart: a line
 `image,split` for each forgery and each authentic photograph in use. `lab.beds` follows such a list.
 
 The name of a forgery tells the photographs that it was made of: `Sp_D_CND_A_pla0005_pla0023_0281`

@@ -81,6 +81,15 @@ class Result:
         """Return what the strongest attacker who knows the module leaves of F1."""
         return min(self.f1(T4, a, e, DEFENDED) for a, e in self.attacks(T4) if e == eps)
 
+    def unseen(self, eps: float = 8.0) -> float:
+        """Return the recovery under the worst attack of T2 per image.
+
+        Evaluations of 0.1 have no such row: of them it is the least recovery of any.
+        """
+        if self.row(T2, WORST, eps, DEFENDED):
+            return self.recovery(T2, WORST, eps)
+        return min(self.recovery(T2, attack, e) for attack, e in self.attacks(T2) if e == eps)
+
     def distance(self, eps: float = 4.0) -> float:
         """Return F1 above the best baseline of no more harm, under T1, as a share of clean F1."""
         rivals = [d for d in self.defences if d != DEFENDED and self.harm(d) <= max(0, self.harm())]
@@ -92,7 +101,7 @@ def aims(results: Sequence[Result]) -> Iterator[str]:
     """Yield the lines of the table that holds every result against what the proof asks for."""
     yield "| | aim | " + " | ".join(r.name for r in results) + " |"
     yield "|---|---|" + "---|" * len(results)
-    unseen = [min(r.recovery(T2, *a) for a in r.attacks(T2) if a[1] == 8.0) for r in results]
+    unseen = [r.unseen() for r in results]
     lines: list[tuple[str, str, list[float]]] = [
         ("F1 of originals, bare", "", [r.clean() for r in results]),
         (
@@ -137,7 +146,8 @@ def whole(result: Result) -> Iterator[str]:
 def _cell(row: Row | None, defence: Defence) -> str:
     if row is None:
         return "-"
-    interval = f" ({row.f1_low:.2f} to {row.f1_high:.2f})" if defence == DEFENDED else ""
+    has_interval = defence == DEFENDED and row.has_interval
+    interval = f" ({row.f1_low:.2f} to {row.f1_high:.2f})" if has_interval else ""
     return f"{row.f1:.3f}{interval}"
 
 

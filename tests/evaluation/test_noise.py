@@ -123,10 +123,11 @@ def test_a_run_killed_before_its_warm_start_goes_on_from_the_same_images(
     path = tmp_path / "records.jsonl"
     whole = evaluate(defended, [sample], WARM, records=path)
     lines = path.read_text().splitlines(keepends=True)
-    assert "warm-start" in lines[-1]
-    path.write_text("".join(lines[:-1]))
+    *before, last, transplant = lines
+    assert "warm-start" in last
+    path.write_text("".join([*before, transplant]))
     evaluate(defended, [sample], WARM, records=path)
-    assert path.read_text().splitlines(keepends=True)[-1] == lines[-1]
+    assert path.read_text().splitlines(keepends=True)[-1] == last
     assert evaluate(defended, [sample], WARM, records=path) == whole
 
 

@@ -22,6 +22,7 @@ from lab.splits import (
     photographs,
     shared,
     untouched,
+    write,
 )
 
 HOSTS = [f"ani{number:04}" for number in range(12)]

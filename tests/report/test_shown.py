@@ -69,7 +69,7 @@ def test_framing_is_said_on_terminal_and_page(aimed_at: Evaluation) -> None:
 
 
 def test_images_without_a_partner_are_counted(aimed_at: Evaluation) -> None:
-    assert left_out_line(aimed_at.rows).startswith("Swapped noise: 1 images")
+    assert left_out_line(aimed_at.rows).startswith("Swapped noise: 1 image had")
     assert left_out_line(aimed_at.rows) in page(aimed_at)
     whole = Rows(replace(row, images=5) for row in aimed_at.rows)
     assert left_out_line(whole) == ""

@@ -16,6 +16,7 @@ from ansm_plugin.attacks.aims import TRUTH
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.photographs import packaged
 from ansm_plugin.data.pixels import Pixels, to_tensor
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.evaluation.config import EvaluationConfig
 from ansm_plugin.evaluation.images import Batch
@@ -41,7 +42,7 @@ class TransplantTest:
         tiling: larger images are cut to their fullest tile.
         config: gives the seed.
         noise: the attack whose images are looked at beside originals; None without T1.
-        batches: number of all batches.
+        samples: all batches; authentic pictures are taken from those in memory.
     """
 
     bare: Forward
@@ -49,7 +50,7 @@ class TransplantTest:
     tiling: Tiling
     config: EvaluationConfig
     noise: Gradient | None
-    batches: int
+    samples: Sequence[Sample]
 
     @property
     def attack(self) -> str | None:
@@ -64,7 +65,7 @@ class TransplantTest:
         """Return values for each chosen image of a batch; none where no image is forged."""
         images, masks, forged, *_ = batch.images(Cell(T0, Nothing(), ()))
         generator = attack_generator(self.config.seed, "transplant", 0, index)
-        share = math.ceil(IMAGES / min(IMAGES, self.batches))
+        share = math.ceil(IMAGES / min(IMAGES, len(self.samples)))
         order = torch.randperm(int(forged.sum()), generator=generator)[:share]
         if not len(order):
             return {}
@@ -89,13 +90,23 @@ class TransplantTest:
         ]
 
     def _authentic(self, given: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Return an authentic picture for each image: of the batch, or of built-in photographs."""
+        """Return an authentic picture for each image: of the samples, or a built-in photograph."""
         height, width = like.shape[-2:]
+        given = given if len(given) else self._other_authentic(height, width)
         if len(given):
             index = torch.arange(len(like), device=given.device) % len(given)
-            return given[index][..., :height, :width]
+            return given[index][..., :height, :width].to(like)
         crops = (_crop(i, height, width, generator) for i in range(len(like)))
         return torch.cat(list(crops)).to(like)
+
+    def _other_authentic(self, height: int, width: int) -> Tensor:
+        """Return authentic images of the first batch that has any, in memory and large enough."""
+        in_memory: Sequence[Sample] = self.samples if isinstance(self.samples, list | tuple) else ()
+        for images, masks, _ in in_memory:
+            kept = ~masks.flatten(1).any(1)
+            if bool(kept.any()) and images.shape[-2] >= height and images.shape[-1] >= width:
+                return images[kept]
+        return torch.empty(0)
 
     def _on_originals(self, images: Tensor, masks: Tensor, authentic: Tensor) -> dict[str, Tensor]:
         added = self.perturbation(images)

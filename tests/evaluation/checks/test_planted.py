@@ -11,9 +11,13 @@ from support.modules import Decoder, Rounded, SecondLocalizer, identity, jpeg, m
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import AttackSpec
-from ansm_plugin.defended import DefendedLocalizer
+from ansm_plugin.backbones import reference
+from ansm_plugin.data.crops import load_crops
+from ansm_plugin.data.samples import crop_samples
+from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Row, evaluate
 from ansm_plugin.evaluation.checks.search import unconverged
+from ansm_plugin.evaluation.material import demo_data
 from ansm_plugin.evaluation.results import Rows
 from ansm_plugin.localizer.call import Forward
 
@@ -21,6 +25,7 @@ WATCHED = {"decodes", "leak", "overwrites", "gradient", "unconverged"}
 # A true gradient of rounding is zero nearly everywhere: the probe says so of JPEG, and of what
 # passes gradients as the identity does (`support.modules.Filter`), and is right.
 BARRED = WATCHED - {"gradient"}
+T0_ALONE = EvaluationConfig(threats=("T0",))
 CONFIG = EvaluationConfig(
     attacks=("pgd", "mifgsm"),
     eps_255=(4, 8),
@@ -64,6 +69,14 @@ def test_harmless_defences_set_off_none(harmless: Callable[[], nn.Module], seed:
     assert not alarms(harmless(), seed=seed) & BARRED
 
 
+@pytest.mark.parametrize("harmless", [identity, median, jpeg, lambda: jpeg(100)])
+def test_filters_before_a_real_localizer_write_no_mask(harmless: Callable[[], nn.Module]) -> None:
+    """What they take away marks the mask on grey, too: all but the identity have F1 above 0.8."""
+    localizer = reference.build_localizer(reference.DEFAULT_LOCALIZER)
+    defended = wrap_with_ansm(localizer, ansm=harmless())
+    assert evaluate(defended, crop_samples(load_crops(demo_data(8))), T0_ALONE).alarm_names == ()
+
+
 @pytest.mark.parametrize("sound", [identity, Decolour])
 def test_a_sound_gradient_is_not_doubted(sound: Callable[[], nn.Module]) -> None:
     assert alarms(sound()) == set()
@@ -71,7 +84,7 @@ def test_a_sound_gradient_is_not_doubted(sound: Callable[[], nn.Module]) -> None
 
 def test_a_second_localizer_is_found_without_any_attack() -> None:
     """T0 alone is enough, and quick."""
-    found = measured(SecondLocalizer(), EvaluationConfig(threats=("T0",)))
+    found = measured(SecondLocalizer(), T0_ALONE)
     assert found.alarm_names == ("overwrites",)
     assert found.transplant is not None
     assert found.transplant.f1 > found.transplant.control_f1 + 0.3
@@ -83,7 +96,7 @@ def test_an_untrained_module_writes_nothing(
     untrained: DefendedLocalizer[ColourBlinded],
 ) -> None:
     with pytest.warns(UserWarning, match="untrained"):
-        found = evaluate(untrained, [forged_sample()], EvaluationConfig(threats=("T0",)))
+        found = evaluate(untrained, [forged_sample()], T0_ALONE)
     assert found.alarm_names == ("untrained",)
     assert found.transplant is not None
     assert (found.transplant.rms_255, found.transplant.excess) == (0, 0)

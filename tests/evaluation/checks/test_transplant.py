@@ -51,12 +51,15 @@ def placed(top: int, left: int, height: int = 16, width: int = 16) -> Sample:
 
 
 def test_what_a_module_adds_is_scored_without_the_image() -> None:
-    both = placed(1, 1), placed(9, 8)
-    sample = Sample(*(torch.cat(parts) for parts in zip(*(b[:2] for b in both))), ("a", "b"))
+    one, other = placed(1, 1), placed(9, 8)
+    images, masks = (torch.cat([one[i], other[i]]) for i in (0, 1))
+    sample = Sample(images, masks, ("a", "b"))
     found = transplant(SecondLocalizer(), [sample, authentic_sample()])
     assert found.images == 2
     assert found.f1 == pytest.approx(1)
-    assert found.control_f1 == found.negated_f1 == found.authentic_clean_f1 == 0
+    assert (
+        found.control_f1 == found.negated_f1 == found.authentic_clean_f1 == 0
+    )  # none of it is built in
     assert 5 < found.rms_255 < 8
     assert found.overwrites
 
