@@ -75,7 +75,8 @@ def build(query: str) -> nn.Module:
     try:
         model: nn.Module = architecture(**{**options, "encoder_weights": None})
     except Exception as error:  # of whatever SMP and timm do with a value
-        if (option := unexpected_option(error)) is not None:
+        # SMP hands encoders options of its own, too: these are no mistake in a name.
+        if (option := unexpected_option(error)) in options:
             owner = f"{name} with {encoder}"
             raise refuse_option(option, owner, takes | timm_options(error)) from error
         hint = _nearest_of_timm(encoder)

@@ -104,7 +104,7 @@ def build(query: str) -> nn.Module:
             raise ValueError(f"width is {width}; it must be 1 or more")
         encoder = timm.create_model(name, pretrained=False, features_only=True, **options)
     except Exception as error:  # of whatever timm does with a value
-        if (option := unexpected_option(error)) is not None:
+        if (option := unexpected_option(error)) in options:
             raise refuse_option(option, name, {"width"} | timm_options(error)) from error
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Nearest: {', '.join(near)}." if near and name not in near else ""

@@ -43,8 +43,8 @@ def test_evaluate_counts_and_matches_names(pairs: list[Pair], tmp_path: Path) ->
     folders = ["--images", str(pairs[0].image.parent), "--masks", str(pairs[0].mask.parent)]
     results = tmp_path / "r.json"
     for options, number in ((("--count", "2"), 2), (("--pattern", "b*"), 1)):
-        arguments = [*folders, *options, "--json", str(results), *ONE_ATTACK, *SHORT]
-        arguments += ["--baselines", "none"]
+        arguments = [*folders, *options, "--json", str(results), *ONE_ATTACK]
+        arguments += ["--baselines", "none", "--threat", "T0,T1"]
         assert main(["evaluate", *arguments]) == 0
         assert json.loads(results.read_text())["images"] == number
 
@@ -52,7 +52,8 @@ def test_evaluate_counts_and_matches_names(pairs: list[Pair], tmp_path: Path) ->
 @pytest.mark.usefixtures("packaged")
 def test_evaluate_without_images_is_on_the_embedded_photographs(tmp_path: Path) -> None:
     results = tmp_path / "r.json"
-    assert main(["evaluate", "--count", "5", "--json", str(results), *ONE_ATTACK, *SHORT]) == 0
+    little = ("--threat", "T0,T1", "--baselines", "jpeg")
+    assert main(["evaluate", "--count", "5", "--json", str(results), *ONE_ATTACK, *little]) == 0
     assert json.loads(results.read_text())["images"] == 5
 
 
@@ -102,7 +103,8 @@ def test_another_localizer_is_evaluated_with_an_untrained_ansm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "smp:Unet?encoder_name=tu-regnetx_002&encoder_depth=3&decoder_channels=16,16,16"
-    assert main(["evaluate", "--localizer", name, "--count", "2", *ONE_ATTACK, *SHORT]) == 0
+    little = ("--threat", "T0,T1", "--baselines", "none")
+    assert main(["evaluate", "--localizer", name, "--count", "2", *ONE_ATTACK, *little]) == 0
     said = capsys.readouterr().err
     assert "has random weights" in said
     assert "untrained" in said

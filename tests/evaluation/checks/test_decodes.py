@@ -1,9 +1,10 @@
 """The alarm `decodes`: a module that reads the attacker's mask out of the noise.
 
 Its margin of 0.1 is between what was measured before the packaged localizer, MI-FGSM with 10 steps
-at 2, 4 and 8, F1 against the wrong mask above the largest of its controls, on 24 authentic crops:
-the identity 0.00 under `mark` (it is its own control) and below -0.27 under `decoy`, a median of
-3x3 at most -0.03, JPEG 75 at most 0.00; a module that reads masks has up to 1 minus its controls.
+at 2, 4 and 8, F1 against the wrong mask above the largest of its controls, on 24 authentic crops
+(JPEG: 12): the identity 0.00 under `mark` (its own control) and at most -0.27 under `decoy`, a
+median of 3x3 at most -0.03, JPEG 75 at most 0.00; a module that reads masks has up to 1 minus its
+controls.
 """
 
 from __future__ import annotations
