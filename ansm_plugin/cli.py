@@ -29,18 +29,19 @@ from ansm_plugin.system.blame import culprit
 from ansm_plugin.system.lock import only_run_in
 from ansm_plugin.system.text import any_encoding, harmless, one_line
 
-COMMANDS = (  # in the order of the help
-    "demo",
-    "localize",
-    "train",
-    "evaluate",
-    "attack",
-    "calibrate",
-    "info",
-    "export",
-    "convert",
-    "plugins",
-)
+# In the order of the help, which says this of each: none of their modules is imported for it.
+COMMANDS = {
+    "demo": "attack and defend the embedded localizer, and show it",
+    "localize": "find the tampered region of photographs",
+    "train": "train a localizer or its ANSM: `ansm train --help`",
+    "evaluate": "measure a localizer with and without its ANSM",
+    "attack": "write attacked images and their masks as a dataset",
+    "calibrate": "fit the attack score of an ANSM on images",
+    "info": "say what a weights file holds",
+    "export": "write a defended localizer as one ONNX graph",
+    "convert": "turn a .pth checkpoint into safetensors",
+    "plugins": "list the installed forensics plugins",
+}
 # They go on from what an earlier run left in their folder, which no other may change meanwhile.
 _RESUMED = ("evaluate", "attack")
 # They run a network over and over: half of their time went into pages of memory given back and
@@ -92,7 +93,7 @@ def _dispatch(arguments: list[str]) -> None:
 
 def _options(name: str, arguments: list[str]) -> Any:
     """Return the options of a command as its dataclass; what argparse refuses ends the program."""
-    parser = _parser()
+    parser = _parser(name)
     if name.startswith("-"):
         parser.parse_args(arguments or ["--help"])  # it ends here, but for -- and a command
         parser.error("name the command first: ansm COMMAND")
@@ -118,11 +119,12 @@ def _keep_freed_memory() -> None:
 
 
 def _module(command: str) -> Any:
-    """Return a command's module: SUMMARY, OPTIONS (a dataclass), and `run`, which takes one."""
+    """Return a command's module: OPTIONS (a dataclass), and `run`, which takes one."""
     return importlib.import_module(f"ansm_plugin.commands.{command}")
 
 
-def _parser() -> Parser:
+def _parser(chosen: str) -> Parser:
+    """Return the parser of all commands, with the options of the chosen one alone."""
     parser = Parser(
         prog="ansm",
         description="Defend a forgery localizer against adversarial noise.",
@@ -131,12 +133,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"ansm {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = _module(name)
-        summary = module.SUMMARY
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if module.OPTIONS is not None:
-            add_options(command, module.OPTIONS)
+        if name == chosen and (kind := _module(name).OPTIONS) is not None:
+            add_options(command, kind)
     return parser
 
 

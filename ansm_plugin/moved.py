@@ -9,7 +9,6 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -99,14 +98,23 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Makes a module that looks its names up where they are now."""
+class _Finder:
+    """Makes a module that looks its names up where they are now.
+
+    Not derived from the classes of importlib.abc: to import these takes longer than all of ours
+    that help needs.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         root, _, name = fullname.partition(".")
-        return ModuleSpec(fullname, self) if root == _ROOT and name in MOVED else None
+        if root != _ROOT or name not in MOVED:
+            return None
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None  # Python's own way
 
     def exec_module(self, module: ModuleType) -> None:
         homes = [f"{_ROOT}.{home}" for home in MOVED[module.__name__.partition(".")[2]]]

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ansm_plugin.evaluation.manifest import AttackPlan, Manifest
     from ansm_plugin.system.processes import Processes
 
-SUMMARY = "write attacked images and their masks as a dataset"
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttackOptions:

@@ -16,7 +16,6 @@ from ansm_plugin.system.text import say
 if TYPE_CHECKING:
     from ansm_plugin.data.crops import DataConfig
 
-SUMMARY = "fit the attack score of an ANSM on images"
 _CROPS = 256  # that the score is fitted on where no number is given
 _AUTHENTIC = 0.25  # share of crops without a forgery, which a score must not take for attacked
 

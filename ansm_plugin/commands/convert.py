@@ -14,8 +14,6 @@ from ansm_plugin.system.text import one_line, say
 if TYPE_CHECKING:
     from ansm_plugin.weights.convert import Conversion, Wanted
 
-SUMMARY = "turn a .pth checkpoint into safetensors"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ansm_plugin.evaluation.config import EvaluationConfig
     from ansm_plugin.evaluation.results import Evaluation
 
-SUMMARY = "attack and defend the embedded localizer, and show it"
-
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ansm_plugin.evaluation.results import Evaluation, Threat
     from ansm_plugin.system.processes import Processes
 
-SUMMARY = "measure a localizer with and without its ANSM"
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:

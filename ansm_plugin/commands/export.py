@@ -10,8 +10,6 @@ from ansm_plugin.commands.options import REQUIRED, flag, group, option
 from ansm_plugin.commands.values import path, positive
 from ansm_plugin.errors import ConfigError
 
-SUMMARY = "write a defended localizer as one ONNX graph"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:

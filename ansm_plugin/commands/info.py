@@ -14,8 +14,6 @@ from ansm_plugin.errors import WeightsError
 from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import one_line
 
-SUMMARY = "say what a weights file holds"
-
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions:

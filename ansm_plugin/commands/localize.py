@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ansm_plugin.ansm import Precision
     from ansm_plugin.localizer.spec import LocalizerSpec
 
-SUMMARY = "find the tampered region of photographs"
-
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeOptions:

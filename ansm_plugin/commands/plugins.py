@@ -15,8 +15,6 @@ from ansm_plugin.offer import GROUPS
 from ansm_plugin.plugins import PluginError, discover, load, origin
 from ansm_plugin.system.files import write_json
 
-SUMMARY = "list the installed forensics plugins"
-
 
 @dataclass(frozen=True, kw_only=True)
 class PluginsOptions:

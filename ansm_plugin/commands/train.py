@@ -9,7 +9,6 @@ from ansm_plugin.recipes.registry import Recipe, recipe_module, recipe_names
 from ansm_plugin.system.lock import only_run_in
 from ansm_plugin.system.text import say
 
-SUMMARY = "train a localizer or its ANSM: `ansm train --help`"
 OPTIONS = None  # each recipe has its own, so `run` is handed the arguments
 _HELP = f"""usage: ansm train RECIPE --output DIR [--config FILE.toml] [options]
 
