@@ -28,6 +28,14 @@ def jpeg(pixels: Floats, quality: int) -> Floats:
     return through_file(to_8_bit(pixels), "JPEG", quality).astype(np.float32)
 
 
+def through_jpeg(pixels: Pixels, quality: int, *, halved_chroma: bool) -> Pixels:
+    """Compress `(H, W, 3)` uint8 pixels as JPEG, with 4:2:0 or 4:4:4 chroma, and read them back."""
+    file = io.BytesIO()
+    subsampling = "4:2:0" if halved_chroma else "4:4:4"
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return np.array(Image.open(file))
+
+
 def to_8_bit(pixels: Floats) -> Pixels:
     """Round `(H, W, 3)` pixels to whole grey levels in [0, 255]."""
     return np.rint(pixels).clip(0, 255).astype(np.uint8)

@@ -7,25 +7,22 @@ any number of processes make the same ones in any order.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ansm_plugin.data.blur import blurred
 from ansm_plugin.data.codec import jpeg, to_8_bit
 from ansm_plugin.data.donors import KINDS, pick_number, random_crop
-from ansm_plugin.data.pixels import Floats, Mask, Pixels, Plane, Rng
+from ansm_plugin.data.making import Forged, make_crops
+from ansm_plugin.data.pixels import Floats, Mask, Pixels, Rng
+from ansm_plugin.data.regions import region as region  # its home in version 0.1
 from ansm_plugin.data.traces import TRACES
-from ansm_plugin.errors import ConfigError, ImageError, unknown_name
+from ansm_plugin.errors import ConfigError, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,27 +102,15 @@ def synthesize(
     Raises:
         ImageError: no photograph is at least `config.size` pixels on both sides.
     """
-    numbers = [i for i, p in enumerate(photographs) if min(p.shape[:2]) >= config.size]
-    usable = [photographs[i] for i in numbers]
-    if not usable:
-        raise ImageError(
-            f"none of {len(photographs)} photographs is {config.size} pixels or more on both "
-            "sides; give larger photographs or a smaller size."
-        )
-    make = partial(_forge_range, config=config, seed=seed)
-    workers = processes or os.cpu_count() or 1
-    bounds = np.linspace(0, count, (1 if workers == 1 else 4 * workers) + 1).astype(int)
-    ranges = [(int(a), int(b)) for a, b in pairwise(bounds) if b > a]
-    if workers == 1:
-        _install(usable)
-        parts = [make(r) for r in ranges]
-    else:
-        with ProcessPoolExecutor(workers, initializer=_install, initargs=(usable,)) as pool:
-            parts = list(pool.map(make, ranges))
-    images = np.concatenate([p[0] for p in parts])
-    masks = np.concatenate([p[1] for p in parts])
-    hosts = torch.tensor(numbers)[[host for part in parts for host in part[2]]]
-    return Forgeries(torch.from_numpy(images), torch.from_numpy(masks), hosts)
+    maker = partial(_numbered, config=config, seed=seed)
+    made = make_crops(maker, photographs, count, least=config.size, processes=processes)
+    return Forgeries(*made)
+
+
+def _numbered(
+    photographs: Sequence[Pixels], index: int, *, config: ForgeryConfig, seed: int
+) -> Forged:
+    return _forge(photographs, config, np.random.default_rng((seed, index)))
 
 
 def forge(photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng) -> tuple[Pixels, Mask]:
@@ -134,15 +119,13 @@ def forge(photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng) -> tup
     return image, mask
 
 
-def _forge(
-    photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng
-) -> tuple[Pixels, Mask, int]:
+def _forge(photographs: Sequence[Pixels], config: ForgeryConfig, rng: Rng) -> Forged:
     """Return what `forge` does, and the number of the photograph that the crop was cut from."""
     number = pick_number(photographs, rng)
     host = random_crop(photographs[number], config.size, rng).astype(np.float32)
     if rng.random() < config.authentic:
         mask = np.zeros((config.size, config.size), np.uint8)
-        return _finish(host, config, rng), mask, number
+        return Forged(_finish(host, config, rng), mask, number)
     mask = region(config.size, config.area, rng)
     kind = KINDS[config.kinds[rng.integers(len(config.kinds))]]
     trace = TRACES[config.traces[rng.integers(len(config.traces))]]
@@ -153,49 +136,7 @@ def _forge(
     if rng.random() < 0.5:  # a feathered edge, as a brush leaves it
         edge = blurred(edge, 0.6)
     composite = host + edge * (donor - host)
-    return _finish(composite, config, rng), mask, number
-
-
-def region(size: int, area: tuple[float, float], rng: Rng) -> Mask:
-    """Return a random blob, ellipse or polygon-like mask `(size, size)` in {0, 1}."""
-    share = rng.uniform(*area)
-    if rng.random() < 0.6:
-        cells = int(rng.integers(3, 6))
-        coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
-        height = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
-    else:
-        height = -_squircle(size, rng)
-    mask: Mask = (height > np.quantile(height, 1 - share)).astype(np.uint8)
-    return mask
-
-
-def _squircle(size: int, rng: Rng) -> Plane:
-    """Distance to a random rotated ellipse (exponent 2) to rectangle (exponent 8)."""
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
-    centre = rng.uniform(0.25, 0.75, 2)
-    angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.5, 2.0)
-    u = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
-    v = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
-    power = rng.choice([2, 8])
-    distance: Plane = (np.abs(u * ratio) ** power + np.abs(v / ratio) ** power) ** (1 / power)
-    return distance
-
-
-# --- the crops of one worker process ------------------------------------------------------------
-
-_photographs: list[Pixels] = []  # sent once to each process, not with every task
-
-
-def _install(photographs: list[Pixels]) -> None:
-    _photographs[:] = photographs
-
-
-def _forge_range(
-    bounds: tuple[int, int], config: ForgeryConfig, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
-    crops = [_forge(_photographs, config, np.random.default_rng((seed, i))) for i in range(*bounds)]
-    images = np.stack([image.transpose(2, 0, 1) for image, _, _ in crops])
-    return images, np.stack([mask[None] for _, mask, _ in crops]), [host for _, _, host in crops]
+    return Forged(_finish(composite, config, rng), mask, number)
 
 
 def _finish(pixels: Floats, config: ForgeryConfig, rng: Rng) -> Pixels:

@@ -1,0 +1,98 @@
+"""Crops that are made of photographs, by one process or several, the same ones in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ansm_plugin.data.pixels import Mask, Pixels
+from ansm_plugin.errors import ImageError
+from ansm_plugin.system.cores import cores
+
+
+class Forged(NamedTuple):
+    """A finished crop `(S, S, 3)` uint8, its mask `(S, S)` in {0, 1}, its host's number."""
+
+    image: Pixels
+    mask: Mask
+    host: int
+
+
+class Made(NamedTuple):
+    """Crops `(N, 3, S, S)` uint8, masks `(N, 1, S, S)` uint8 in {0, 1}, hosts' numbers `(N,)`."""
+
+    images: Tensor
+    masks: Tensor
+    hosts: Tensor
+
+
+# Makes the crop of a number from the photographs; sent to other processes, so it can be pickled.
+Maker = Callable[[Sequence[Pixels], int], Forged]
+
+
+def make_crops(
+    maker: Maker,
+    photographs: Sequence[Pixels],
+    count: int,
+    *,
+    least: int,
+    processes: int | None = None,
+) -> Made:
+    """Make `count` crops out of `photographs`.
+
+    Args:
+        maker: makes one crop; what it draws depends on the photographs and the number alone.
+        photographs: `(H, W, 3)` uint8 arrays.
+        count: how many crops.
+        least: pixels that a photograph must have on both sides; smaller ones are left out.
+        processes: worker processes; None uses the cores of the machine, 1 stays in this one.
+
+    Raises:
+        ImageError: no photograph is large enough.
+    """
+    numbers = [i for i, p in enumerate(photographs) if min(p.shape[:2]) >= least]
+    usable = [photographs[i] for i in numbers]
+    if not usable:
+        raise ImageError(
+            f"none of {len(photographs)} photographs is {least} pixels or more on both "
+            "sides; give larger photographs or a smaller size."
+        )
+    make = partial(_make_range, maker)
+    workers = processes or cores()
+    bounds = np.linspace(0, count, (1 if workers == 1 else 4 * workers) + 1).astype(int)
+    ranges = [(int(a), int(b)) for a, b in pairwise(bounds) if b > a]
+    if workers == 1:
+        _install(usable)
+        parts = [make(r) for r in ranges]
+    else:
+        with ProcessPoolExecutor(workers, initializer=_install, initargs=(usable,)) as pool:
+            parts = list(pool.map(make, ranges))
+    images = np.concatenate([p[0] for p in parts])
+    masks = np.concatenate([p[1] for p in parts])
+    hosts = torch.tensor(numbers)[[host for part in parts for host in part[2]]]
+    return Made(torch.from_numpy(images), torch.from_numpy(masks), hosts)
+
+
+# --- the crops of one worker process ------------------------------------------------------------
+
+_photographs: list[Pixels] = []  # sent once to each process, not with every task
+
+
+def _install(photographs: list[Pixels]) -> None:
+    _photographs[:] = photographs
+
+
+def _make_range(
+    maker: Maker, bounds: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
+    crops = [maker(_photographs, index) for index in range(*bounds)]
+    images = np.stack([crop.image.transpose(2, 0, 1) for crop in crops])
+    return images, np.stack([crop.mask[None] for crop in crops]), [crop.host for crop in crops]

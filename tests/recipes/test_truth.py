@@ -1,0 +1,90 @@
+"""The table of what modules really do, from the published evaluations; camera splits of a bed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ansm_plugin.data.photographs import procedural
+from lab import cameras
+from lab.publish import RESULTS
+from lab.tables import Result
+from lab.truth import ROWS, framing, left, recovered, table
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    return [Result(RESULTS / f"{name}.json") for name in ("independent-before", "independent")]
+
+
+def test_the_table_says_what_the_evaluations_hold(results: list[Result]) -> None:
+    lines = list(table(results))
+    assert lines[0] == "| | aim | independent-before | independent |"
+    assert len(lines) == 2 + len(ROWS) + 1
+    transplant = json.loads((RESULTS / "independent.json").read_text())["transplant"]
+    excess = transplant["f1"] - transplant["control_f1"]
+    assert any(line.endswith(f"| {excess:.3f} |") for line in lines if "above control" in line)
+    assert "leak, decodes, overwrites, unconverged | none |" in lines[-1]
+
+
+def test_what_was_not_measured_is_a_dash(results: list[Result]) -> None:
+    assert recovered(16.0)(results[0]) is None
+    assert left("T3.5", 4.0)(results[0]) is None
+    assert framing(16.0)(results[0]) is None
+    assert any(line.count("| - ") == 2 for line in table(results))
+
+
+def test_the_old_module_fails_where_the_new_one_does_not(results: list[Result]) -> None:
+    before, after = (framing(8.0)(result) for result in results)
+    assert before is not None
+    assert after is not None
+    assert before > 5 * after
+
+
+@pytest.mark.parametrize(
+    ("name", "camera"),
+    [
+        ("Canon_EOS_20D_(2)", "Canon_EOS_20D"),
+        ("Canon_EOS_20D", "Canon_EOS_20D"),
+        ("Nikon_E995_(iptc)", "Nikon_E995"),
+    ],
+)
+def test_numbers_in_names_are_no_other_camera(name: str, camera: str) -> None:
+    assert cameras.camera_of(name) == camera
+    assert cameras.is_test(name) == cameras.is_test(camera)
+
+
+def test_photographs_are_split_by_camera_and_forged_into_a_bed(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, scene in enumerate(procedural(12, seed=2, size=64)):
+        Image.fromarray(scene).save(source / f"Make_{number // 2}_({number % 2}).jpg", quality=95)
+    Image.new("RGB", (64, 64)).save(source / "FLIR.jpg")
+    cameras.split(source, tmp_path / "out")
+    sides = {
+        side: {cameras.camera_of(path.stem) for path in (tmp_path / "out" / side).iterdir()}
+        for side in ("train", "test")
+    }
+    assert sides["train"].isdisjoint(sides["test"])
+    assert len(sides["train"] | sides["test"]) == 6
+    assert "FLIR" not in sides["train"] | sides["test"]
+
+
+def test_a_bed_holds_jpeg_files_with_their_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cameras, "SIDE", 96)
+    for number, scene in enumerate(procedural(3, seed=5, size=128)):
+        Image.fromarray(scene).save(tmp_path / f"{number}.png")
+    cameras.bed(tmp_path, tmp_path / "bed", 12)
+    images = sorted((tmp_path / "bed" / "images").iterdir())
+    assert {path.suffix for path in images} == {".jpg"}
+    for path in images:
+        mask = np.asarray(Image.open(tmp_path / "bed" / "masks" / f"{path.stem}.png"))
+        assert mask.shape == (96, 96)
+        assert mask.any() == path.name.startswith("forged")
+    assert 1 <= sum(path.name.startswith("authentic") for path in images) <= 8
