@@ -194,7 +194,7 @@ import torch
 from pathlib import Path
 from IMDLBenCo.registry import MODELS
 import mymodel
-from ansm_plugin.convert import convert_checkpoint
+from ansm_plugin.weights.convert import convert_checkpoint
 
 torch.manual_seed(0)
 made = {
@@ -224,8 +224,11 @@ assert (tuple(normalise.mean), tuple(normalise.std)) == (SPEC.mean, SPEC.std)
 defaults = inspect.signature(denormalize).parameters
 assert (tuple(defaults["mean"].default), tuple(defaults["std"].default)) == (SPEC.mean, SPEC.std)
 names = register()
-assert len(names) == len(MODELS.module_dict) and all(MODELS.has(name) for name in names)
-assert POSTFUNCS.get_lower("ansm_cat_net_post_func") is POSTFUNCS.get_lower("cat_net_post_func")
+assert all(MODELS.has(name) for name in names)
+# Registered among the models, but it takes no batch.
+assert set(MODELS.module_dict) - {n.removeprefix("ANSM_") for n in names} <= {"SparseViTBackbone"}
+assert not MODELS.has("ANSM_SparseViTBackbone")
+assert POSTFUNCS.get("ansm_cat_net_post_func") is POSTFUNCS.get("cat_net_post_func")
 reads = inspect.signature(MODELS.get("Cat_Net").forward).parameters
 assert {"DCT_coef", "qtables"} <= reads.keys()  # by these names we know what is undefended
 print(len(names), "models")

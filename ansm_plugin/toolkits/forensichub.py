@@ -6,8 +6,8 @@ As its own `Mask2LabelWrapper` does, in YAML:
       name: ANSM
       init_config: {name: Mesorch, init_config: {...}, ansm_weights: a.safetensors}
 
-Its package on PyPI is another, older thing and the real one cannot be installed from registries,
-so this was tested against a test double of the registry alone: see HOSTS.md.
+Where both are wanted the ANSM is the outer one: it stands before the image, and `Mask2LabelWrapper`
+asks the model it nests for more than a defended model has.
 """
 
 from __future__ import annotations
@@ -16,30 +16,14 @@ import importlib
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
+from torch import Tensor
+
 from ansm_plugin.errors import ConfigError, unknown_name
-from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits.host_model import DefendedHostModel, defend, let_us_warn
+from ansm_plugin.toolkits.hub_images import SPECS, norm_type_of, require_spec
 
 MODEL = "ANSM"
-_PIXELS = LocalizerSpec(
-    family="forensichub",
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-    activation="sigmoid",
-    mask_key="pred_mask",
-)
-_IMAGENET = LocalizerSpec()
-# Its transforms take the normalisation from the YAML, so it must be told here as well.
-SPECS = {
-    "image_net": replace(_PIXELS, mean=_IMAGENET.mean, std=_IMAGENET.std),
-    "clip": replace(
-        _PIXELS,
-        mean=(0.48145466, 0.4578275, 0.40821073),
-        std=(0.26862954, 0.26130258, 0.27577711),
-    ),
-    "standard": replace(_PIXELS, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-    "none": _PIXELS,
-}
+_UNKNOWN = replace(SPECS["image_net"], normalisation="not known before the first image")
 
 
 class _Registry(Protocol):
@@ -50,13 +34,45 @@ class _Registry(Protocol):
     def build_from_registry(self, registry: Any, config: dict[str, Any]) -> object: ...
 
 
+class DefendedHubModel(DefendedHostModel):
+    """A model of ForensicHub behind an ANSM, for images normalised as its datasets choose.
+
+    The images tell how: see `hub_images`. Where they do not, what the last ones told holds.
+    """
+
+    norm_type: str = ""
+
+    def suppress(self, inputs: Tensor) -> Tensor:
+        """Return the inputs with the defensive perturbation added, in their range and dtype.
+
+        Raises:
+            ConfigError: the images contradict the `norm_type` given, or none was and they do not
+                tell theirs.
+        """
+        self.look(inputs)
+        return super().suppress(inputs)
+
+    def look(self, inputs: Tensor) -> None:
+        """Find out from images `(B, 3, H, W)` how they are normalised."""
+        known = next(name for name, spec in SPECS.items() if spec.std == self.spec.std)
+        found = norm_type_of(inputs, known)
+        if found is not None and self.norm_type not in ("", found):
+            raise ConfigError(
+                f"norm_type is {self.norm_type}, but these images are whole grey levels under "
+                f"{found}: ManiDataset, JsonDataset and BalancedDataset normalise by image_net, "
+                "whatever the transform says. Leave norm_type out; the images tell it."
+            )
+        if found is not None or self.spec == _UNKNOWN:
+            self.spec = require_spec(inputs, known)
+
+
 def register() -> list[str]:
     """Register the model `ANSM` with ForensicHub; calling it again changes nothing.
 
     Raises:
         ConfigError: ForensicHub is missing, is the older one of PyPI, or holds another `ANSM`.
     """
-    models = _host_registry().MODELS
+    models = host_registry().MODELS
     held = models.module_dict.get(MODEL)
     if held is None:
         models.register_module(name=MODEL, module=build)
@@ -75,8 +91,8 @@ def build(
     ansm_weights: str = "",
     ansm_localizer: str = "",
     ansm_preset: str = "",
-    norm_type: str = "image_net",
-) -> DefendedHostModel:
+    norm_type: str = "",
+) -> DefendedHubModel:
     """Build a model of ForensicHub by name and defend it.
 
     Args:
@@ -85,30 +101,41 @@ def build(
         ansm_weights: safetensors of the ANSM; "" gives an untrained one.
         ansm_localizer: safetensors of the nested model; "" where the host loads them.
         ansm_preset: of an untrained ANSM.
-        norm_type: what the YAML says of the transform: image_net, clip, standard or none.
+        norm_type: how the dataset normalises: image_net, clip, standard or none. "" lets the
+            images tell, which only images of 8 bit can.
 
     Raises:
         ConfigError: norm_type is unknown, or the host cannot build the nested model.
     """
-    if norm_type not in SPECS:
+    if norm_type not in ("", *SPECS):
         raise ConfigError(unknown_name("norm_type", norm_type, SPECS))
-    registry = _host_registry()
+    registry = host_registry()
     config = {"name": name, "init_config": dict(init_config or {})}
     try:
         nested = registry.build_from_registry(registry.MODELS, config)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"ForensicHub cannot build {name!r}: {error}") from error
-    spec = replace(SPECS[norm_type], normalisation=f"ForensicHub's norm_type {norm_type}")
-    return defend(
+    spec = _UNKNOWN
+    if norm_type:
+        spec = replace(SPECS[norm_type], normalisation=f"ForensicHub's norm_type {norm_type}")
+    made = defend(
         nested,
         spec,
         weights=ansm_weights,
         localizer_weights=ansm_localizer,
         preset=ansm_preset,
+        kind=DefendedHubModel,
     )
+    made.norm_type = norm_type
+    return made
 
 
-def _host_registry() -> _Registry:
+def host_registry() -> _Registry:
+    """Return the registry module of ForensicHub.
+
+    Raises:
+        ConfigError: it cannot be imported, or is that of the older package of PyPI.
+    """
     try:
         registry = importlib.import_module("ForensicHub.registry")
     except ImportError as error:

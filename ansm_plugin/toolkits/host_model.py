@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,11 @@ from ansm_plugin.weights.names import WRAPPERS, unwrapped
 from ansm_plugin.weights.tensors import load_localizer_weights, load_strictly
 
 # Computed from the image before the model is called, so a change of pixels does not reach them.
-_UNREACHED = ("DCT_coef", "qtables", "dct_coefficients")
+# Names of IMDLBenCo (CAT-Net), of photoholmes, and of ForensicHub (DTD, FFDN).
+_UNREACHED = ("DCT_coef", "qtables", "dct_coefficients", "dct", "qt")
+_NESTED = "base_model"  # where ForensicHub's wrappers keep the model they wrap
+
+H = TypeVar("H", bound="DefendedHostModel")
 
 
 class TrainingAttack(NamedTuple):
@@ -180,7 +184,8 @@ def defend(
     localizer_weights: str = "",
     preset: str = "",
     training_attack: TrainingAttack | None = None,
-) -> DefendedHostModel:
+    kind: type[H] = DefendedHostModel,  # type: ignore[assignment] # mypy has no default for H
+) -> H:
     """Put an ANSM in front of a host's model.
 
     Args:
@@ -190,6 +195,7 @@ def defend(
         localizer_weights: safetensors of the localizer; "" where the host loads them itself.
         preset: of an untrained ANSM.
         training_attack: what the localizer is attacked with while the ANSM is trained.
+        kind: class of what is returned.
 
     Raises:
         LocalizerError: not a torch module.
@@ -204,10 +210,13 @@ def defend(
     if file is not None and localizer_weights:
         file.warn_unless_for(localizer)
     ansm = ANSM(preset or DEFAULT_PRESET) if file is None else file.ansm
-    return DefendedHostModel(localizer, ansm, spec, file=file, training_attack=training_attack)
+    return kind(localizer, ansm, spec, file=file, training_attack=training_attack)
 
 
 def unreached_inputs(localizer: nn.Module) -> tuple[str, ...]:
-    """Return the inputs of a host's model that no change of its image reaches."""
-    taken = inspect.signature(localizer.forward).parameters
+    """Return the inputs of a host's model, or of one inside, that its image does not decide."""
+    taken = {*inspect.signature(localizer.forward).parameters}
+    nested = getattr(localizer, _NESTED, None)
+    if isinstance(nested, nn.Module):
+        taken |= {*unreached_inputs(nested)}
     return tuple(name for name in _UNREACHED if name in taken)

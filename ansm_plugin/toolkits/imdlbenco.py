@@ -26,7 +26,7 @@ from ansm_plugin.toolkits.host_model import (
 )
 
 PREFIX = "ANSM_"
-OLDEST = (0, 1, 45)
+OLDEST = (0, 1, 22)
 # Its datasets normalise (transforms/iml_transforms.py), whatever the model was pretrained with.
 SPEC = LocalizerSpec(
     family="imdlbenco",
@@ -64,7 +64,7 @@ def register() -> list[str]:
     let_us_warn()
     models = _with_table(registry.MODELS, _Models)
     _with_table(registry.POSTFUNCS, _PostFunctions)
-    return [PREFIX + name for name in models.module_dict]
+    return [PREFIX + name for name, base in models.module_dict.items() if _takes_images(base)]
 
 
 def defended_factory(name: str, base: Builder) -> Callable[..., DefendedHostModel]:
@@ -94,6 +94,18 @@ def defended_factory(name: str, base: Builder) -> Callable[..., DefendedHostMode
     return build
 
 
+def _takes_images(base: Builder) -> bool:
+    """Return whether it can be a model of the host: SparseViTBackbone is registered but is none.
+
+    Of functions that build models only the call would tell.
+    """
+    if not inspect.isclass(base):
+        return True
+    forward = getattr(base, "forward", base)
+    taken = inspect.signature(forward).parameters
+    return "image" in taken or any(p.kind is Parameter.VAR_KEYWORD for p in taken.values())
+
+
 def _training_attack(options: Mapping[str, Any]) -> TrainingAttack | None:
     if not options["ansm_attack"]:
         return None
@@ -119,7 +131,8 @@ class _Models(dict[str, Builder]):
     def _base(self, name: object) -> Builder | None:
         if not isinstance(name, str) or not name.startswith(PREFIX):
             return None
-        return self.get(name.removeprefix(PREFIX))
+        base = self.get(name.removeprefix(PREFIX))
+        return base if base is not None and _takes_images(base) else None
 
 
 class _PostFunctions(dict[str, Builder]):
@@ -146,7 +159,7 @@ def _with_table(registry: Any, table: type[dict[str, Builder]]) -> Any:
     if not isinstance(held, dict):
         raise ConfigError(
             f"the registry {getattr(registry, 'name', registry)} of this IMDLBenCo keeps no "
-            "_module_dict; ansm_plugin knows that of 0.1.45. Install that version."
+            "_module_dict; ansm_plugin knows those of 0.1.22 to 0.1.45. Install one of these."
         )
     if not isinstance(held, table):
         registry._module_dict = table(held)

@@ -1,6 +1,8 @@
 """Run a host toolkit's own script, unchanged, with defended models registered.
 
 torchrun --standalone --nproc_per_node=1 -m ansm_plugin.toolkits.run ./test.py --model ANSM_X ...
+
+A script inside a host's package is named `HOST:NAME`, such as `ForensicHub:test`.
 """
 
 from __future__ import annotations
@@ -56,16 +58,36 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    script = Path(arguments[0]) if arguments else None
-    if script is None or not script.is_file():
-        raise ConfigError(
-            f"there is no script {script or ''}; usage: torchrun --standalone --nproc_per_node=1 "
-            "-m ansm_plugin.toolkits.run ./test.py --model ANSM_X ..."
-        )
+    script = find_script(arguments[0] if arguments else "")
     register_all()
     sys.argv = [str(script), *arguments[1:]]
     sys.path.insert(0, str(script.parent.resolve()))  # as Python does for a script
     runpy.run_path(str(script), run_name="__main__")
+
+
+def find_script(named: str) -> Path:
+    """Return the file of a script: a path, or `HOST:NAME`, found without importing the host.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    host, _, name = named.partition(":")
+    if host in _HOSTS and name:
+        found = find_spec(host)
+        folders = [] if found is None else found.submodule_search_locations or []
+        scripts = [Path(folder) / "training_scripts" / f"{name}.py" for folder in folders]
+        if not scripts:
+            raise ConfigError(f"{host} is not installed, so there is no {named}: see HOSTS.md.")
+    else:
+        scripts = [Path(named)] if named else []
+    present = [script for script in scripts if script.is_file()]
+    if not present:
+        raise ConfigError(
+            f"there is no script {scripts[0] if scripts else ''}; usage: torchrun --standalone "
+            "--nproc_per_node=1 -m ansm_plugin.toolkits.run ./test.py --model ANSM_X ... or "
+            "ForensicHub:test --config x.yaml."
+        )
+    return present[0]
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import torch
 
 sys.path.append(str(Path(__file__).parent))  # for host_models, which the test files import too
 
-from host_models import HostModel, TwoStreams
+from host_models import HostModel, QuantisedStreams, TwoStreams
 
 DOUBLES = Path(__file__).parent / "doubles"
-HOSTS = ("IMDLBenCo", "ForensicHub")
+HOSTS = ("IMDLBenCo", "ForensicHub", "photoholmes")
 
 
 @pytest.fixture
@@ -40,6 +40,15 @@ def benco(_doubles: None) -> ModuleType:
     registry = importlib.import_module("IMDLBenCo.registry")
     registry.MODELS.register_module(module=HostModel)
     registry.MODELS.register_module(module=TwoStreams)
+    return registry
+
+
+@pytest.fixture
+def hub(_doubles: None) -> ModuleType:
+    """Return the registry module of ForensicHub's test double, with two models."""
+    registry = importlib.import_module("ForensicHub.registry")
+    registry.MODELS.register_module("HostModel", HostModel)
+    registry.MODELS.register_module("DTD", QuantisedStreams)
     return registry
 
 

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: IMDLBenCo calls the annotations of a model's options.
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.toolkits.host_model import DefendedHostModel
+from ansm_plugin.weights.ansm_file import save_ansm
 
 
 class HostModel(nn.Module):
@@ -40,8 +42,24 @@ class TwoStreams(HostModel):
         return super().forward(image, mask, **kwargs)
 
 
+class QuantisedStreams(HostModel):
+    """The same under ForensicHub's names: DTD and FFDN."""
+
+    def forward(self, image: Tensor, dct: Any, qt: Any, mask: Tensor, **kwargs: Any) -> Any:  # type: ignore[override]
+        return super().forward(image, mask, **kwargs)
+
+
 def trained(pair: DefendedHostModel) -> DefendedHostModel:
     """Let an ANSM change every pixel."""
     assert isinstance(pair.ansm, ANSM)
     torch.nn.init.constant_(pair.ansm.trunk.head.bias, 0.5)
     return pair
+
+
+def active_weights(path: Path, shift: float, *, spread: float = 0.05, seed: int = 0) -> str:
+    """Write an ANSM that moves every pixel by about `shift` times its bound; return its path."""
+    torch.manual_seed(seed)
+    ansm = ANSM("tiny")
+    torch.nn.init.normal_(ansm.trunk.head.weight, std=spread)
+    torch.nn.init.constant_(ansm.trunk.head.bias, shift)
+    return str(save_ansm(ansm, path))

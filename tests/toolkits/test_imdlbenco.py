@@ -15,6 +15,7 @@ import torch
 from host_models import HostModel, trained
 
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits import imdlbenco, robustness
 from ansm_plugin.toolkits.host_model import DefendedHostModel, defend
 from ansm_plugin.toolkits.robustness import attack_plan, evaluate_host
@@ -173,8 +174,39 @@ def test_a_missing_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_old_host_is_named(benco: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.import_module("IMDLBenCo.version")
     monkeypatch.setattr(version, "__version__", "0.1.9")
-    with pytest.raises(ConfigError, match=r"IMDLBenCo 0\.1\.9 in .* is older than 0\.1\.45"):
+    with pytest.raises(ConfigError, match=r"IMDLBenCo 0\.1\.9 in .* is older than 0\.1\.22"):
         imdlbenco.register()
+
+
+@pytest.mark.parametrize("release", ["0.1.22", "0.1.45", "0.2.0"])
+def test_newer_hosts_are_taken_with_the_registry_of_the_oldest(
+    release: str, benco: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cat_net_post_func(data: Batch) -> None:
+        """Stands in for the host's."""
+
+    monkeypatch.setattr(importlib.import_module("IMDLBenCo.version"), "__version__", release)
+    monkeypatch.delattr(benco.Registry, "get_lower")  # 0.1.22 asks `has`, then `get`
+    benco.POSTFUNCS.register_module(module=cat_net_post_func)
+    assert imdlbenco.register() == ["ANSM_HostModel", "ANSM_TwoStreams"]
+    assert benco.POSTFUNCS.has("ansm_cat_net_post_func")
+    assert benco.POSTFUNCS.get("ansm_cat_net_post_func") is cat_net_post_func
+
+
+def test_what_takes_no_image_is_no_model(benco: Registry) -> None:
+    class SparseViTBackbone(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    class Keywords(torch.nn.Module):
+        def forward(self, **data: Any) -> dict[str, Any]:
+            return data
+
+    for made in (SparseViTBackbone, Keywords):
+        benco.MODELS.register_module(module=made)
+    assert imdlbenco.register() == ["ANSM_HostModel", "ANSM_TwoStreams", "ANSM_Keywords"]
+    assert benco.MODELS.has("SparseViTBackbone")
+    assert not benco.MODELS.has("ANSM_SparseViTBackbone")
 
 
 def test_another_kind_of_registry_is_named(
@@ -190,6 +222,10 @@ def test_another_kind_of_registry_is_named(
 # --- attacks in the host's metrics ----------------------------------------------------------------
 
 
+def spec_of(batch: Batch) -> LocalizerSpec:
+    return imdlbenco.SPEC
+
+
 @pytest.mark.usefixtures("benco")
 def test_attacks_are_scored_with_and_without_the_defence(batch: Batch) -> None:
     model = HostModel().eval()
@@ -197,7 +233,7 @@ def test_attacks_are_scored_with_and_without_the_defence(batch: Batch) -> None:
         model.head.bias -= model(**batch)["pred_mask"].logit().median()
     pair = defend(model, imdlbenco.SPEC).eval().requires_grad_(False)
     plan = attack_plan(["fgsm", "pgd"], [8.0], 3, is_defended=True)
-    rows = evaluate_host(pair, lambda: iter([batch, batch]), plan, seed=0)
+    rows = evaluate_host(pair, lambda: iter([batch, batch]), plan, seed=0, spec_of=spec_of)
     names = [(r["threat"], r["attack"], r["defence"]) for r in rows]
     assert names == [
         ("T0", "none", "none"),
@@ -217,9 +253,8 @@ def test_attacks_are_scored_with_and_without_the_defence(batch: Batch) -> None:
 @pytest.mark.usefixtures("benco")
 def test_a_bare_model_is_attacked_alone(batch: Batch) -> None:
     plan = attack_plan(["pgd"], [4.0], 2, is_defended=False)
-    rows = evaluate_host(HostModel().eval(), lambda: iter([batch]), plan, seed=0)
+    rows = evaluate_host(HostModel().eval(), lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
     assert [(r["threat"], r["defence"]) for r in rows] == [("T0", "none"), ("T1", "none")]
-    assert robustness.SPEC.mask_key == "pred_mask"
 
 
 @pytest.mark.usefixtures("benco")
@@ -230,7 +265,7 @@ def test_the_white_box_attack_goes_through_the_ansm(
     monkeypatch.setattr(robustness, "attack_batch", lambda m, b, *_, **__: through.append(m) or b)
     pair = trained(defend(HostModel(), imdlbenco.SPEC)).eval()
     plan = attack_plan(["pgd"], [4.0], 2, is_defended=True)
-    evaluate_host(pair, lambda: iter([batch]), plan, seed=0)
+    evaluate_host(pair, lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
     assert through == [pair.localizer, pair]
 
 

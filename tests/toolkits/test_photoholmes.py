@@ -1,165 +1,293 @@
-"""photoholmes through test doubles of what it calls and is called by; the real one was not run."""
+"""photoholmes through a test double with its signatures: an ANSM before its pipelines."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import importlib
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from host_models import active_weights
+from torch import Tensor
 
 from ansm_plugin.errors import ConfigError, ImageError
-from ansm_plugin.toolkits.photoholmes import wrap_method
+from ansm_plugin.toolkits.photoholmes import wrap_method, wrap_pipeline
+
+# Eight of its methods; the other two read what no change of the image reaches.
+METHODS = ["trufor", "psccnet", "focal", "exif_as_language", "adaptive_cfa_net"]
+METHODS += ["noisesniffer", "splicebuster", "zero"]
 
 
-class MethodDouble(ABC, nn.Module):
-    """Test double of BaseTorchMethod."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.device = torch.device("cpu")
-
-    @abstractmethod
-    def benchmark(self, image: Tensor) -> dict[str, Any]: ...
-
-
-class TruFor(MethodDouble):
-    """Test double of a method whose `benchmark` calls its `predict`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Conv2d(3, 1, 1)
-        self.seen: list[Tensor] = []
-
-    def predict(self, image: Tensor) -> Tensor:
-        self.seen.append(image)
-        with torch.no_grad():
-            return self.head(image[None])[0, 0].sigmoid()
-
-    def benchmark(self, image: Tensor) -> dict[str, Any]:
-        return {"heatmap": self.predict(image), "mask": None, "detection": None}
-
-
-class Direct(TruFor):
-    """Test double of a method whose `benchmark` does not call `predict`."""
-
-    def benchmark(self, image: Tensor) -> dict[str, Any]:
-        self.seen.append(image)
-        return {"heatmap": image.mean(0), "mask": None, "detection": None}
-
-
-class ZeroOneRange:
-    """Test double of the preprocessing step that divides by 255."""
-
-
-class Normalize:
-    """Test double of a preprocessing step that leaves [0, 1]."""
-
-
-def pipeline(*steps: object, keys: tuple[str, ...] = ("image",)) -> Any:
-    """Return a test double of PreProcessingPipeline."""
-    return SimpleNamespace(transforms=list(steps), inputs=list(keys), outputs_keys=list(keys))
-
-
-def benchmark_double(method: Any, image: Tensor, folder: Path) -> Tensor:
-    """Do as photoholmes' Benchmark: keep outputs by class name, and take those that are there."""
-    kept = folder / f"{type(method).__name__.lower()}.pt"
-    if not kept.exists():
-        torch.save(method.benchmark(image=image)["heatmap"], kept)
-    found: Tensor = torch.load(kept)
-    return found
-
-
-def active(method: Any) -> Any:
-    """Let the ANSM change every pixel."""
-    torch.nn.init.constant_(method.ansm.ansm.trunk.head.bias, 0.5)
-    return method
+@pytest.fixture
+def host(_doubles: None) -> ModuleType:
+    """Return the factory of photoholmes' test double."""
+    return importlib.import_module("photoholmes.methods.factory")
 
 
 @pytest.fixture
 def image() -> Tensor:
-    return torch.rand(3, 19, 23)
+    """Return a raw image as photoholmes' `read_image` gives it."""
+    return torch.randint(30, 225, (3, 19, 23)).to(torch.uint8)
 
 
-@pytest.mark.parametrize("kind", [TruFor, Direct])
-@pytest.mark.parametrize("scale", [1.0, 255.0])
-def test_a_fresh_wrap_changes_no_bit(kind: type[TruFor], scale: float, image: Tensor) -> None:
-    method = kind()
-    wrapped = wrap_method(method, scale=scale)
-    expected = method.benchmark(image=image * scale)["heatmap"]
-    assert torch.equal(wrapped.benchmark(image=image * scale)["heatmap"], expected)
-    assert torch.equal(wrapped.predict(image * scale), method.predict(image * scale))
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return active_weights(tmp_path_factory.mktemp("ansm") / "a.safetensors", 0.5)
 
 
-@pytest.mark.parametrize("kind", [TruFor, Direct])
-def test_the_image_is_suppressed_once(kind: type[TruFor], image: Tensor) -> None:
-    wrapped = active(wrap_method(kind()))
-    wrapped.benchmark(image=image)
-    (seen,) = wrapped.seen
-    expected = wrapped.ansm(image[None])[0].detach()
-    assert torch.allclose(seen, expected, atol=1e-6)
-    wrapped.predict(image)
-    assert torch.allclose(wrapped.seen[-1], expected, atol=1e-6)
+def seen(method: Any, data: dict[str, Any]) -> Any:
+    """Return the image that reaches a method, and forget it."""
+    method.seen.clear()
+    method.benchmark(**data)
+    (image,) = method.seen
+    return image
 
 
-def test_outputs_of_the_bare_method_are_not_taken_for_ours(image: Tensor, tmp_path: Path) -> None:
-    method = TruFor()
-    bare = benchmark_double(method, image, tmp_path)
-    wrapped = active(wrap_method(method))
-    assert type(wrapped).__name__ == "ANSM_TruFor"
-    assert not torch.equal(benchmark_double(wrapped, image, tmp_path), bare)
-    assert sorted(p.stem for p in tmp_path.iterdir()) == ["ansm_trufor", "trufor"]
+# --- before the pipeline --------------------------------------------------------------------------
 
 
-def test_the_method_given_is_not_changed(image: Tensor) -> None:
-    method = TruFor()
-    wrapped = active(wrap_method(method))
-    assert type(method) is TruFor
-    assert not hasattr(method, "ansm")
-    assert isinstance(wrapped, TruFor)
+@pytest.mark.parametrize("name", METHODS)
+def test_an_untrained_ansm_changes_no_input_of_a_method(
+    name: str, host: ModuleType, image: Tensor
+) -> None:
+    method, preprocessing = host.MethodFactory.load(name)
+    wrapped, pipeline = wrap_pipeline(method, preprocessing)
+    expected = seen(method, preprocessing(image=image))
+    given = seen(wrapped, pipeline(image=image))
+    assert given.dtype == expected.dtype
+    assert np.array_equal(np.asarray(given), np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_trained_ansm_moves_the_input_of_a_method_within_its_bound(
+    name: str, host: ModuleType, image: Tensor, weights: str
+) -> None:
+    method, preprocessing = host.MethodFactory.load(name)
+    wrapped, pipeline = wrap_pipeline(method, preprocessing, weights)
+    expected = np.asarray(seen(method, preprocessing(image=image)), dtype=float)
+    moved = np.asarray(seen(wrapped, pipeline(image=image)), dtype=float) - expected
+    unit = {"focal": 255, "noisesniffer": 255, "zero": 255, "exif_as_language": 1 / 0.26}
+    bound = 16 / 255 * unit.get(name, 1)
+    assert bound / 4 < float(np.abs(moved).max()) <= bound * 1.05
+
+
+@pytest.mark.parametrize(("name", "kind"), [("focal", "float32"), ("zero", "uint8")])
+def test_images_are_rounded_only_for_steps_that_take_8_bit_alone(
+    name: str, kind: str, host: ModuleType, image: Tensor, weights: str
+) -> None:
+    method, preprocessing = host.MethodFactory.load(name)
+    step = wrap_pipeline(method, preprocessing, weights)[1].transforms[0]
+    assert str(step(image=image)["image"].dtype).endswith(kind)
+    rounding = wrap_pipeline(method, preprocessing, weights, to_8_bit=True)[1].transforms[0]
+    assert rounding(image=image)["image"].dtype == torch.uint8
+
+
+def test_arrays_keep_their_layout(host: ModuleType, image: Tensor, weights: str) -> None:
+    method, preprocessing = host.MethodFactory.load("noisesniffer")
+    _, pipeline = wrap_pipeline(method, preprocessing, weights)
+    array = image.permute(1, 2, 0).numpy()[:, ::-1]
+    flipped = pipeline(image=torch.from_numpy(array.copy()).permute(2, 0, 1))["image"]
+    assert np.array_equal(pipeline(image=array)["image"], flipped)
+
+
+def test_a_nearly_black_image_is_not_taken_for_one_in_0_1(host: ModuleType, tmp_path: Path) -> None:
+    darkening = active_weights(tmp_path / "dark.safetensors", -0.01, spread=0)
+    _, pipeline = wrap_pipeline(*host.MethodFactory.load("trufor"), darkening)
+    black = torch.ones(3, 8, 8, dtype=torch.uint8)
+    assert float(pipeline(image=black)["image"].max()) == pytest.approx(1 / 255)
+
+
+def test_what_was_given_is_not_changed(host: ModuleType, image: Tensor, weights: str) -> None:
+    method, preprocessing = host.MethodFactory.load("trufor")
+    steps, before = list(preprocessing.transforms), image.clone()
+    wrapped, pipeline = wrap_pipeline(method, preprocessing, weights)
+    wrapped.benchmark(**pipeline(image=image))
+    assert type(method).__name__ == "TruFor"
+    assert preprocessing.transforms == steps
+    assert preprocessing.outputs_keys == ["image"]
     assert wrapped.head is method.head
     assert wrapped.state_dict().keys() == method.state_dict().keys()
+    assert torch.equal(image, before)
 
 
-def test_grey_levels_are_told_by_the_pipeline(image: Tensor) -> None:
-    wrapped = active(wrap_method(TruFor(), preprocessing=pipeline()))
-    wrapped.predict(image * 255)
-    change = (wrapped.seen[0] - image * 255).abs()
-    assert 1 < float(change.max()) <= 16 + 1e-3
-    assert wrap_method(TruFor(), preprocessing=pipeline(ZeroOneRange())).ansm_scale == 1
+def test_method_and_pipeline_belong_together(host: ModuleType, image: Tensor, weights: str) -> None:
+    method, preprocessing = host.MethodFactory.load("trufor")
+    wrapped, pipeline = wrap_pipeline(method, preprocessing, weights)
+    other, _ = wrap_pipeline(method, preprocessing)
+    with pytest.raises(ConfigError, match="came past it"):
+        wrapped.benchmark(**preprocessing(image=image))
+    with pytest.raises(ConfigError, match="came past it"):
+        wrapped.predict(preprocessing(image=image)["image"])
+    with pytest.raises(ConfigError, match="came through that of ANSM_TruFor_"):
+        other.benchmark(**pipeline(image=image))
+    with pytest.raises(TypeError, match="ansm"):  # the bare method's own words
+        method.benchmark(**pipeline(image=image))
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (pipeline(keys=("image", "dct_coefficients", "qtables")), "dct_coefficients, qtables"),
-        (pipeline(keys=("noise",)), "takes noise; an ANSM needs 'image'"),
-        (pipeline(ZeroOneRange(), Normalize()), "takes images after Normalize"),
+        (torch.rand(3, 8, 8), r"values 0\.\d+ to 0\.\d+\. It stands first"),
+        (torch.rand(3, 8, 8) * 400, "floats in grey levels 0 to 255"),
+        (torch.zeros(1, 8, 8, dtype=torch.uint8), r"\(3, H, W\) or an array .*given Tensor"),
+        (np.zeros((8, 8), np.uint8), r"given ndarray \(8, 8\) of uint8"),
+        ("photo.jpg", "given str"),
     ],
 )
-def test_what_an_ansm_cannot_reach_is_refused(given: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match=f"TruFor .*{said}"):
-        wrap_method(TruFor(), preprocessing=given)
+def test_what_is_no_raw_image_is_refused(given: Any, said: str, host: ModuleType) -> None:
+    _, pipeline = wrap_pipeline(*host.MethodFactory.load("focal"))
+    with pytest.raises(ImageError, match=said):
+        pipeline(image=given)
 
 
-def test_a_wrapped_method_is_not_wrapped_again() -> None:
-    with pytest.raises(ConfigError, match="wrapped already: ANSM_TruFor"):
-        wrap_method(wrap_method(TruFor()))
+# --- the cache of the benchmark -------------------------------------------------------------------
+
+
+def reported(folder: Path, method: Any, preprocessing: Any) -> float:
+    """Return what the host's benchmark reports, with outputs in a folder that others use too."""
+    host_benchmark = importlib.import_module("photoholmes.benchmark")
+    datasets = importlib.import_module("photoholmes.datasets.columbia")
+    metrics = importlib.import_module("photoholmes.metrics.factory").MetricFactory.load(["auroc"])
+    dataset = datasets.ColumbiaDataset("x", preprocessing_pipeline=preprocessing)
+    found = host_benchmark.Benchmark(output_folder=str(folder)).run(method, dataset, metrics)
+    return float(found["heatmap"]["heatmapBinaryAUROC"])
+
+
+@pytest.mark.parametrize("way", ["pipeline", "method"])
+def test_two_ansms_in_one_folder_report_their_own_results(
+    way: str, host: ModuleType, tmp_path: Path
+) -> None:
+    files = [active_weights(tmp_path / f"{i}.safetensors", 0.5, seed=i) for i in (1, 2)]
+
+    def pair(file: str | None) -> tuple[Any, Any]:
+        method, preprocessing = host.MethodFactory.load("trufor")
+        if file is None:
+            return method, preprocessing
+        if way == "method":
+            return wrap_method(method, file, preprocessing=preprocessing), preprocessing
+        return wrap_pipeline(method, preprocessing, file)
+
+    alone = [reported(tmp_path / str(i), *pair(f)) for i, f in enumerate([None, *files])]
+    together = [reported(tmp_path / "out", *pair(f)) for f in [None, *files]]
+    assert len(set(alone)) == 3
+    assert together == alone
+
+
+def test_the_name_tells_what_changes_outputs(host: ModuleType, weights: str) -> None:
+    load = host.MethodFactory.load
+
+    def name(*file: str, **options: Any) -> str:
+        return type(wrap_pipeline(*load("trufor", config=options), *file)[0]).__name__
+
+    retrained, preprocessing = load("trufor")
+    torch.nn.init.ones_(retrained.head.weight)
+    names = [
+        name(weights),
+        name(weights, use_confidence=False),
+        name(),
+        type(wrap_pipeline(retrained, preprocessing, weights)[0]).__name__,
+        type(wrap_pipeline(*load("trufor"), weights, to_8_bit=True)[0]).__name__,
+        type(wrap_method(load("trufor")[0], weights, scale=1)).__name__,
+        type(wrap_method(load("trufor")[0], weights, scale=255)).__name__,
+        type(wrap_pipeline(*load("exif_as_language"), weights)[0]).__name__,
+    ]
+    assert len(set(names)) == len(names)
+    assert names[0] == name(weights)  # and from one process to the next
+    assert all(n.startswith(("ANSM_TruFor_", "ANSM_EXIFAsLanguage_")) for n in names)
+
+
+# --- inside the method ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["trufor", "focal"])  # benchmark calls predict, or does not
+def test_a_method_suppresses_its_image_once(
+    name: str, host: ModuleType, image: Tensor, weights: str
+) -> None:
+    method, preprocessing = host.MethodFactory.load(name)
+    wrapped = wrap_method(method, weights, preprocessing=preprocessing)
+    data = preprocessing(image=image)
+    scale = 255 if name == "focal" else 1
+    found = seen(wrapped, {"image": data["image"].float()})
+    expected = scale * wrapped.ansm(image[None].float() / 255)[0].detach()
+    assert torch.allclose(found, expected, atol=1e-5 * scale)
+
+
+def test_the_range_of_the_image_is_known_or_asked_for(host: ModuleType) -> None:
+    method, preprocessing = host.MethodFactory.load("focal")
+    with pytest.raises(
+        ConfigError, match=r"range of the image that Focal takes is not known.*=255"
+    ):
+        wrap_method(method)
+    assert wrap_method(method, preprocessing=preprocessing).ansm_scale == 255
+    assert wrap_method(method, scale=1).ansm_scale == 1
+    trufor, preprocessing = host.MethodFactory.load("trufor")
+    assert wrap_method(trufor, preprocessing=preprocessing).ansm_scale == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("exif_as_language", "after Normalize, neither in .* Use wrap_pipeline"),
+        ("noisesniffer", "Noisesniffer takes its image as a numpy array.* Use wrap_pipeline"),
+        ("splicebuster", "Splicebuster takes its image as a numpy array"),
+        ("zero", "Zero takes its image as a numpy array"),
+    ],
+)
+def test_what_it_cannot_serve_is_refused_when_wrapped(
+    name: str, said: str, host: ModuleType
+) -> None:
+    method, preprocessing = host.MethodFactory.load(name)
+    with pytest.raises(ConfigError, match=said):
+        wrap_method(method, preprocessing=preprocessing)
+    if "numpy" in said:
+        with pytest.raises(ConfigError, match=said):
+            wrap_method(method, scale=255)
 
 
 @pytest.mark.parametrize("wrong", [torch.rand(1, 8, 8), torch.rand(8, 8), "photo.jpg"])
-def test_what_is_no_image_is_refused(wrong: Any) -> None:
-    wrapped = wrap_method(TruFor())
+def test_what_is_no_image_is_refused(wrong: Any, host: ModuleType) -> None:
+    wrapped = wrap_method(host.MethodFactory.load("trufor")[0], scale=1)
     with pytest.raises(ImageError, match=r"takes an image \(3, H, W\)"):
         wrapped.predict(wrong)
 
 
-def test_a_failure_inside_does_not_leave_the_defence_off(image: Tensor) -> None:
-    wrapped = active(wrap_method(TruFor()))
+def test_a_failure_inside_does_not_leave_the_defence_off(
+    host: ModuleType, image: Tensor, weights: str
+) -> None:
+    wrapped = wrap_method(host.MethodFactory.load("trufor")[0], weights, scale=1)
     with pytest.raises(TypeError):
-        wrapped.predict(image, "one argument too many")
-    wrapped.predict(image)
-    assert not torch.equal(wrapped.seen[-1], image)
+        wrapped.predict(image / 255, "one argument too many")
+    assert not torch.equal(seen(wrapped, {"image": image / 255}), image / 255)
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def test_inputs_beyond_the_image_are_refused(host: ModuleType) -> None:
+    method, preprocessing = host.MethodFactory.load("catnet")
+    for wrap in (wrap_pipeline, lambda m, p: wrap_method(m, preprocessing=p)):
+        with pytest.raises(ConfigError, match="CatNet reads dct_coefficients, qtables"):
+            wrap(method, preprocessing)
+    preprocessing.inputs = preprocessing.outputs_keys = ["noise"]
+    with pytest.raises(ConfigError, match="takes noise; an ANSM needs 'image'"):
+        wrap_pipeline(method, preprocessing)
+
+
+def test_nothing_is_wrapped_twice(host: ModuleType) -> None:
+    method, preprocessing = host.MethodFactory.load("trufor")
+    wrapped, pipeline = wrap_pipeline(method, preprocessing)
+    with pytest.raises(ConfigError, match="method is wrapped already: ANSM_TruFor_"):
+        wrap_pipeline(wrapped, preprocessing)
+    with pytest.raises(ConfigError, match="pipeline of TruFor is wrapped already"):
+        wrap_pipeline(method, pipeline)
+    with pytest.raises(ConfigError, match="wrapped already"):
+        wrap_method(wrap_method(method, scale=1), scale=1)
+
+
+def test_what_is_no_pipeline_is_named(host: ModuleType) -> None:
+    method, _ = host.MethodFactory.load("trufor")
+    with pytest.raises(ConfigError, match="the preprocessing of TruFor is str; pass the Pre"):
+        wrap_pipeline(method, "ansm.safetensors")

@@ -82,3 +82,26 @@ def test_one_import_line_registers(benco: ModuleType) -> None:
     sys.modules.pop("ansm_plugin.toolkits.auto", None)
     importlib.import_module("ansm_plugin.toolkits.auto")
     assert benco.MODELS.has("ANSM_HostModel")
+
+
+@pytest.mark.usefixtures("_hosts_found", "hub")
+def test_a_script_inside_a_host_is_found_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "x.yaml"
+    config.write_text('{"model": {"name": "ANSM", "init_config": {"name": "HostModel"}}}')
+    assert run.main(["ForensicHub:test", "--config", str(config)]) == 0
+    assert "built DefendedHubModel" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_doubles")
+def test_it_is_found_without_importing_the_host(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.find_script("ForensicHub:test").is_file()
+    assert "ForensicHub" not in sys.modules
+    assert capsys.readouterr().out == ""  # the real host prints while it is imported
+
+
+def test_a_host_that_is_not_there_has_no_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"ForensicHub is not installed, .* no ForensicHub:test"):
+        run.find_script("ForensicHub:test")

@@ -1,0 +1,1 @@
+"""Test double of ForensicHub.common.utils."""  # noqa: N999 - the host's name

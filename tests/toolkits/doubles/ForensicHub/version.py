@@ -1,0 +1,3 @@
+"""Test double of ForensicHub.version."""
+
+__version__ = "0.0.1"
