@@ -82,3 +82,25 @@ def timm_options(error: Exception) -> set[str]:
     kinds = [getattr(home, found[1]) for home in homes if found and hasattr(home, found[1])]
     takes = {name for kind in kinds[:1] for name in inspect.signature(kind).parameters}
     return takes - {"self", "kwargs", "args", "cfg"}
+
+
+def nested(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with those of a dotted name gathered under their first word; tuples as lists.
+
+    `{"a.b": 1, "a.c": (2, 3)}` becomes `{"a": {"b": 1, "c": [2, 3]}}`.
+
+    Raises:
+        LocalizerError: a name is both an option and the first word of others.
+    """
+    tree: dict[str, Any] = {}
+    for name, value in options.items():
+        *groups, last = name.split(".")
+        place = tree
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise LocalizerError(
+                    f"{name} does not go with {group}, which has a value; drop one."
+                )
+        place[last] = list(value) if isinstance(value, tuple) else value
+    return tree

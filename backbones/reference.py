@@ -15,6 +15,8 @@ from torch import nn
 
 from ansm_plugin.errors import ConfigError, LocalizerError, nearest, unknown_name
 from ansm_plugin.localizer.families import build, family_names
+from ansm_plugin.localizer.handed import copy_of, is_handed
+from ansm_plugin.localizer.stated import restate
 from ansm_plugin.system.paths import user_path
 from ansm_plugin.weights.adapters import apply_adapter, is_adapter
 from ansm_plugin.weights.tensors import load_localizer_weights
@@ -45,7 +47,9 @@ def build_localizer(name: str) -> nn.Module:
         weights = packaged_weights(base)
     if weights is not None:
         load_localizer_weights(localizer, weights)
-    return reduce(apply_adapter, adapters, localizer.eval())
+    adapted = reduce(apply_adapter, adapters, localizer.eval())
+    restate(localizer, adapted)  # what a function of the user's own said of it
+    return adapted
 
 
 def split_name(name: str) -> tuple[str, Path | None, list[Path]]:
@@ -72,6 +76,8 @@ def build_architecture(name: str) -> nn.Module:
         ConfigError: neither a reference name nor a family nor a module, with the nearest names.
         LocalizerError: the family cannot build it.
     """
+    if is_handed(name):
+        return copy_of(name)
     kind, _, query = REFERENCE.get(name, name).partition(":")
     if not query:
         known = [*REFERENCE, *(f"{f}:..." for f in family_names()), "module:function"]

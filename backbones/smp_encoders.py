@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ansm_plugin.localizer.guesses import Guess, how_to_say
 from ansm_plugin.localizer.spec import IMAGENET_MEAN, IMAGENET_STD, Triple
 from ansm_plugin.localizer.traits import find_normalisation
 
@@ -60,13 +61,13 @@ def find_encoder_normalisation(localizer: nn.Module) -> tuple[Triple, Triple, st
     if weights == _ADVERSARIAL:
         known = HALF
     elif weights is None and _has_adversarial(type(encoder), label):
-        warnings.warn(
+        text = (
             f"the SMP encoder {label} was trained with the normalisation of ImageNet (weights "
             f"'imagenet': mean {IMAGENET_MEAN}, std {IMAGENET_STD}) or with 0.5 (weights "
             f"{_ADVERSARIAL!r}: mean and std 0.5), and the localizer does not say which of them it "
-            "was trained from; ImageNet is assumed. Pass spec=LocalizerSpec(mean=..., std=...).",
-            stacklevel=2,
+            f"was trained from; ImageNet is assumed. Say which by {how_to_say('mean', 'std')}."
         )
+        warnings.warn(Guess(text, "mean", "std"), stacklevel=2)
     mean, std, called = known
     return mean, std, f"SMP encoder {label}: {called}"
 

@@ -16,8 +16,10 @@ from torch import nn
 
 from ansm_plugin import plugins
 from ansm_plugin.errors import AnsmError, ConfigError, LocalizerError, unknown_name
+from ansm_plugin.localizer.guesses import Guess, how_to_say
 from ansm_plugin.localizer.probe import SIDES, is_same, probed_mask
 from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.stated import stated
 from ansm_plugin.localizer.wrappers import only_learner, through_wrappers
 
 LOCALIZER_GROUP = "ansm_plugin.localizers"
@@ -25,6 +27,8 @@ LOCALIZER_GROUP = "ansm_plugin.localizers"
 _FAMILIES = {
     "smp": "ansm_plugin.backbones.smp_family",
     "timm": "ansm_plugin.backbones.timm_family",
+    "transformers": "ansm_plugin.backbones.transformers_family",
+    "torchvision": "ansm_plugin.backbones.torchvision_family",
     "plain": "ansm_plugin.backbones.plain_family",
 }
 _FUNCTIONS = ("matches", "describe", "build")
@@ -74,7 +78,7 @@ def family(name: str) -> Family:
 
 
 def describe(localizer: nn.Module) -> LocalizerSpec:
-    """Return how to talk to `localizer`, asked of the first family that knows it.
+    """Return how to talk to `localizer`: what was stated, else what the first family says.
 
     What DataParallel, torch.compile, a Sequential or a Lightning module hide is looked at too: see
     `inner`. A third party's family that fails is left out, with a warning that names its
@@ -85,7 +89,7 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
     """
     if not isinstance(localizer, nn.Module):
         raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
-    if (spec := _described(localizer)) is not None:
+    if (spec := stated(localizer) or _described(localizer)) is not None:
         return spec
     bare, core = through_wrappers(localizer), inner(localizer)
     known = None if core is localizer else _described(core)
@@ -94,12 +98,13 @@ def describe(localizer: nn.Module) -> LocalizerSpec:
     sides = _sides(known)
     if bare is core or is_same(probed_mask(bare, sides), probed_mask(core, sides)):
         return known
-    warnings.warn(
+    said = ("mean", "std", "activation")
+    text = (
         f"{type(bare).__name__} gives another mask than the {type(core).__name__} inside it, which "
-        "therefore does not say how its input is normalised and what its mask holds. Pass "
-        "spec=LocalizerSpec(mean=..., std=..., activation=...).",
-        stacklevel=2,
+        "therefore does not say how its input is normalised and what its mask holds. Give "
+        f"{how_to_say(*said)}."
     )
+    warnings.warn(Guess(text, *said), stacklevel=2)
     spec = family("plain").describe(bare)
     return replace(spec, stride=known.stride, smallest=known.smallest, taps=known.taps)
 

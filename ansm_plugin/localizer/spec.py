@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.localizer.output import find_mask
 
 Activation = Literal["logits", "sigmoid", "softmax"]
+ColourOrder = Literal["rgb", "bgr"]
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -28,15 +29,17 @@ class LocalizerSpec:
 
     Attributes:
         family: name of the family that wrote this spec.
-        mean: of each colour channel, subtracted from pixels in [0, 1] to make the input.
-        std: of each colour channel, what the input is divided by then.
+        mean: of each colour channel, red first, subtracted from pixels in [0, 1] to make the input.
+        std: of each colour channel, red first, what the input is divided by then.
         normalisation: where mean and std were found.
+        colour_order: of the input's channels: "rgb", or "bgr" (MobileViT of Hugging Face).
         activation: what the mask output holds: "logits", or probabilities after "sigmoid" or
             "softmax".
         tamper_class: index of the tampered class where the mask has several.
         mask_key: key, attribute or index of the mask in a structured output; None finds it.
         stride: the localizer takes heights and widths that are multiples of this.
         smallest: heights and widths below this are padded up to it.
+        square: it takes square images only (DPT of Hugging Face); others are padded to a square.
         taps: encoder stages for FFA, written as `ansm_plugin.localizer.taps` reads them.
     """
 
@@ -44,11 +47,13 @@ class LocalizerSpec:
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     normalisation: str = "explicit"
+    colour_order: ColourOrder = "rgb"
     activation: Activation = "logits"
     tamper_class: int = 1
     mask_key: str | int | None = None
     stride: int = 1
     smallest: int = 1
+    square: bool = False
     taps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,6 +66,8 @@ class LocalizerSpec:
             raise ConfigError(
                 f"stride is {self.stride} and smallest {self.smallest}; both must be 1 or more."
             )
+        if self.colour_order not in get_args(ColourOrder):
+            raise ConfigError(f"colour_order is {self.colour_order!r}; allowed: rgb, bgr.")
 
     @property
     def input_range(self) -> dict[str, Any]:
@@ -68,12 +75,21 @@ class LocalizerSpec:
         return {"mean": self.mean, "std": self.std, "source": self.normalisation}
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Map pixels `(B, 3, H, W)` in [0, 1] to the localizer's input range."""
-        return (pixels - _column(self.mean, pixels)) / _column(self.std, pixels)
+        """Map pixels `(B, 3, H, W)` in [0, 1] to the localizer's input range and colour order."""
+        return self._ordered((pixels - _column(self.mean, pixels)) / _column(self.std, pixels))
 
     def denormalise(self, inputs: Tensor) -> Tensor:
-        """Map the localizer's input `(B, 3, H, W)` back to pixels; not clamped."""
-        return inputs * _column(self.std, inputs) + _column(self.mean, inputs)
+        """Map the localizer's input `(B, 3, H, W)` back to pixels, red first; not clamped."""
+        ordered = self._ordered(inputs)
+        return ordered * _column(self.std, inputs) + _column(self.mean, inputs)
+
+    def normalise_change(self, delta: Tensor) -> Tensor:
+        """Map a change of pixels `(B, 3, H, W)` to the change of the localizer's input."""
+        return self._ordered(delta / _column(self.std, delta))
+
+    def _ordered(self, image: Tensor) -> Tensor:
+        """Return an image with its channels from red first to the input's order, or back."""
+        return image if self.colour_order == "rgb" else image.flip(1)
 
     def mask_logits(self, output: Any, size: tuple[int, int]) -> Tensor:
         """Return the tamper logits `(B, 1, H, W)` in fp32, resized to `size` where they differ.
@@ -81,7 +97,7 @@ class LocalizerSpec:
         Raises:
             LocalizerError: the output holds no mask that this spec can find.
         """
-        mask = find_mask(output, self.mask_key).float()
+        mask = find_mask(output, self.mask_key, size).float()
         logits = self._tamper_logits(mask)
         if logits.shape[-2:] != size:
             logits = functional.interpolate(logits, size=size, mode="bilinear")
@@ -107,6 +123,9 @@ class LocalizerSpec:
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     """Return a number for each colour channel, `(1, 3, 1, 1)` in fp32, where `like` is."""
+    if like.is_cuda:  # filled there: a copy makes every pass wait, and no graph captures one
+        each = [torch.full((1, 1, 1, 1), v, device=like.device) for v in values]
+        return torch.cat(each, dim=1)
     return torch.tensor(values, dtype=torch.float32, device=like.device).view(1, -1, 1, 1)
 
 

@@ -1,8 +1,9 @@
 """Taps: collect the features of a localizer's encoder stages while it runs, and leave no trace.
 
 A tap is written `module.path`, `module.path[index]` for one entry of a module's list of outputs
-(an SMP encoder returns such a list), or with `:nhwc` behind it for channels-last stages (Swin) and
-`:nlc+K` for token sequences with K prefix tokens (ViT).
+(an SMP encoder returns such a list, a backbone of transformers an object that holds one), or with
+`:nhwc` behind it for channels-last stages (Swin) and `:nlc+K` for token sequences with K prefix
+tokens (ViT).
 
 Shape suffixes: B batch, C channels of a feature, N its places.
 """
@@ -105,6 +106,7 @@ def _collect(
 
 def _feature(tap: Tap, name: str, output: Any) -> Tensor:
     """Return the feature in what the tapped module has returned, in its own layout."""
+    output = getattr(output, "feature_maps", output)  # transformers' BackboneOutput
     if tap.index is not None and isinstance(output, tuple | list):
         # DPT encoders return (features, prefix tokens).
         stages = output[0] if output and isinstance(output[0], list | tuple) else output

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.families import inner
+from ansm_plugin.localizer.guesses import Guess, how_to_say
 from ansm_plugin.localizer.spec import IMAGENET_MEAN, IMAGENET_STD, Triple
 
 
@@ -103,22 +104,22 @@ def find_normalisation(localizer: nn.Module) -> tuple[Triple, Triple, str]:
     """
     said = list(_normalisations(localizer))
     if not said:
-        warnings.warn(
+        text = (
             f"{type(localizer).__name__} does not say how its input is normalised; ImageNet mean "
-            "and std are assumed. Pass spec=LocalizerSpec(mean=..., std=...) if it was trained "
-            "otherwise.",
-            stacklevel=2,
+            "and std are assumed. If it was trained otherwise, give "
+            f"{how_to_say('mean', 'std')}."
         )
+        warnings.warn(Guess(text, "mean", "std"), stacklevel=2)
         return IMAGENET_MEAN, IMAGENET_STD, "assumed ImageNet"
     mean, std, where = said[0]
     for others_mean, others_std, elsewhere in said[1:]:
         if (others_mean, others_std) != (mean, std):
-            warnings.warn(
+            text = (
                 f"{type(localizer).__name__} has two normalisations: mean {mean} and std {std} by "
                 f"{where}, mean {others_mean} and std {others_std} by {elsewhere}. The first is "
-                "taken; pass spec=LocalizerSpec(mean=..., std=...) to say which is right.",
-                stacklevel=2,
+                f"taken; say which is right by {how_to_say('mean', 'std')}."
             )
+            warnings.warn(Guess(text, "mean", "std"), stacklevel=2)
             break
     return mean, std, where
 

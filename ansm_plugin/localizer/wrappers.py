@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
@@ -12,6 +14,14 @@ def through_wrappers(localizer: nn.Module) -> nn.Module:
     while (inside := _inside(localizer)) is not None:
         localizer = inside
     return localizer
+
+
+def layers(localizer: nn.Module, core: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules around `core`, the outermost first, from `localizer` on."""
+    around: nn.Module | None = localizer
+    while around is not None and around is not core:
+        yield around
+        around = _inside(around) or only_learner(around)
 
 
 def is_compiled(localizer: nn.Module) -> bool:

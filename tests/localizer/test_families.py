@@ -32,6 +32,7 @@ from ansm_plugin.system.text import parse_value
 from ansm_plugin.weights.tensors import write_tensors
 
 HALF = (0.5, 0.5, 0.5)
+OURS = ["smp", "timm", "transformers", "torchvision"]
 # Name, family, stride, mean of the normalisation.
 LOCALIZERS = [
     (DEFAULT_LOCALIZER, "smp", 1, IMAGENET_MEAN),
@@ -197,7 +198,7 @@ def test_every_reference_localizer_is_built() -> None:
 
 def test_families_are_asked_in_order_and_plain_last() -> None:
     names = registry.family_names()
-    assert names[:2] == ["smp", "timm"]
+    assert names[:4] == OURS
     assert names[-1] == "plain"
     for name in names:
         assert {"matches", "describe", "build"} <= set(dir(registry.family(name)))
@@ -226,16 +227,17 @@ def install(site: Path, module: str, code: str, entry: str) -> None:
     (info / "entry_points.txt").write_text(f"[{registry.LOCALIZER_GROUP}]\n{entry}\n")
 
 
-def test_the_family_of_the_readme_is_found_by_its_entry_point(
+def test_the_family_of_the_guide_is_found_by_its_entry_point(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One file and two lines of metadata: built by name, described, wrapped and exported."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(# my_family\.py\n.*?)```", readme, re.DOTALL)
-    (metadata,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    guides = Path(__file__).parents[2] / "recipes" / "guides"
+    guide = (guides / "write-your-own.md").read_text()
+    (code,) = re.findall(r'```python title="my_family\.py"\n(.*?)```', guide, re.DOTALL)
+    (metadata,) = re.findall(r'```toml title="pyproject\.toml"\n(.*?)```', guide, re.DOTALL)
     table = tomllib.loads(metadata)["project"]["entry-points"][registry.LOCALIZER_GROUP]
     install(site, "my_family", code, "\n".join(f"{k} = {v}" for k, v in table.items()))
-    assert registry.family_names() == ["smp", "timm", "mine", "plain"]
+    assert registry.family_names() == [*OURS, "mine", "plain"]
     localizer = build_architecture("mine:16")
     defended = wrap_with_ansm(localizer)
     assert (defended.spec.family, defended.spec.stride) == ("mine", 8)
@@ -313,5 +315,5 @@ def test_a_family_that_cannot_build_is_named(site: Path, code: str, said: str) -
 
 def test_a_foreign_family_takes_no_name_of_ours(site: Path) -> None:
     install(site, "thief", "raise RuntimeError", "smp = thief")
-    assert registry.family_names() == ["smp", "timm", "plain"]
+    assert registry.family_names() == [*OURS, "plain"]
     assert registry.family("smp").__name__.startswith("ansm_plugin")  # type: ignore[attr-defined]

@@ -1,0 +1,66 @@
+"""Which commands work on a localizer, from what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ansm_plugin.localizer.explanation import Verdict
+from ansm_plugin.localizer.gradient import GradientShare
+from ansm_plugin.localizer.guesses import how_to_say
+from ansm_plugin.localizer.tapped import Tapped
+
+_ATTACKING = ("attack", "evaluate", "calibrate", "train mgr", "train hardened")
+_ALIGNING = ("train ffa", "train two-stage")  # they attack, too
+_PASSING = ("localize", "export")
+
+
+def verdicts(
+    problem: str, gradient: GradientShare, tapped: Sequence[Tapped]
+) -> tuple[Verdict, ...]:
+    """Return whether each command works.
+
+    Args:
+        problem: why no mask comes out of the localizer; "" where one does.
+        gradient: which share of it comes back.
+        tapped: its taps, each tried.
+    """
+    if problem:
+        every = (*_PASSING, *_ATTACKING, *_ALIGNING)
+        return tuple(Verdict(command, False, "no mask comes out of it") for command in every)
+    return (*_passing(), *_attacking(gradient), *_aligning(gradient, tapped))
+
+
+def _passing() -> Iterator[Verdict]:
+    yield Verdict("localize", True, "give the weights of an ANSM, or --bare")
+    yield Verdict("export", True, "as far as can be told: whether ONNX has all of it was not tried")
+
+
+def _attacking(gradient: GradientShare) -> Iterator[Verdict]:
+    for command in _ATTACKING:
+        if not gradient.is_cut:
+            yield Verdict(command, True, _doubt(gradient))
+        elif command == "evaluate":
+            yield Verdict(
+                command, False, "no gradient comes back; --threat T0,T6 --baselines none needs none"
+            )
+        else:
+            yield Verdict(command, False, "no gradient comes back")
+
+
+def _aligning(gradient: GradientShare, tapped: Sequence[Tapped]) -> Iterator[Verdict]:
+    broken = [tap.name for tap in tapped if tap.shape is None]
+    reason = ""
+    if gradient.is_cut:
+        reason = "no gradient comes back"
+    elif not tapped:
+        reason = f"it needs taps; give {how_to_say('taps')}; `train mgr` needs none"
+    elif broken:
+        reason = f"{', '.join(broken)} gives no feature; give {how_to_say('taps')}"
+    for command in _ALIGNING:
+        yield Verdict(command, not reason, reason or _doubt(gradient))
+
+
+def _doubt(gradient: GradientShare) -> str:
+    if gradient.is_partial:
+        return "but it sees a part of the gradient alone"
+    return "" if gradient.share is not None else "as far as can be told: no gradient was measured"
