@@ -12,6 +12,7 @@ Masks are `(B, 1, H, W)` in {0, 1}.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from ansm_plugin.attacks.ball import Norm, ball
 from ansm_plugin.attacks.objectives import towards
+from ansm_plugin.attacks.seeds import each
 from ansm_plugin.attacks.spec import AttackSpec
 from ansm_plugin.data.forgeries import region
 from ansm_plugin.errors import ImageError
@@ -49,7 +51,11 @@ def aimed(spec: AttackSpec, aim: Aim) -> AttackSpec:
     return replace(spec, objective=towards(spec.objective)) if aim == MARK else spec
 
 
-def wrong_masks(truths: Tensor, generator: torch.Generator, others: Tensor | None = None) -> Tensor:
+def wrong_masks(
+    truths: Tensor,
+    generator: torch.Generator | Sequence[torch.Generator],
+    others: Tensor | None = None,
+) -> Tensor:
     """Return a mask for each image that hardly overlaps its true one, and is never empty.
 
     Half of the images, which the generator draws, get the mirrored mask of another image: the one
@@ -58,20 +64,21 @@ def wrong_masks(truths: Tensor, generator: torch.Generator, others: Tensor | Non
 
     Args:
         truths: `(B, 1, H, W)` in {0, 1}, on any device; an authentic image's is empty.
-        generator: of the CPU; it and the masks decide the result.
+        generator: of the CPU; it and the masks decide the result. Of a list each image draws from
+            its own, also whether it is of the half.
         others: `(N, 1, H, W)`: masks of other images to take from; by default those of `truths`.
     """
     own = truths.detach().cpu() > 0
     pool = own if others is None else others.detach().cpu() > 0
-    borrows = (torch.randperm(len(own), generator=generator) < len(own) // 2).tolist()
+    borrows = _half(len(own), generator)
     found = []
-    for index, truth in enumerate(own):
+    for index, (truth, draws) in enumerate(zip(own, each(len(own), generator), strict=True)):
         rest = [j for j in range(len(pool)) if others is not None or j != index]
-        order = torch.randperm(len(rest), generator=generator).tolist()
+        order = torch.randperm(len(rest), generator=draws).tolist()
         candidates = [pool[rest[j]] for j in order if _is_region(pool[rest[j]])]
         wrong = _least([mask.flip(-1) for mask in candidates], truth) if borrows[index] else None
         if wrong is None or _shared(wrong, truth) > _MOST_SHARED:
-            wrong = _blob(truth, candidates, generator)
+            wrong = _blob(truth, candidates, draws)
         found.append(wrong)
     return torch.stack(found).to(truths) if found else torch.zeros_like(truths)
 
@@ -98,6 +105,13 @@ def swapped(
     return within.round(within.project(within.images + (attacked - images).roll(shift, 0)))
 
 
+def _half(count: int, generator: torch.Generator | Sequence[torch.Generator]) -> list[bool]:
+    """Return which of `count` images are drawn: half of them, or each by the toss of its coin."""
+    if isinstance(generator, torch.Generator):
+        return [i < count // 2 for i in torch.randperm(count, generator=generator).tolist()]
+    return [bool(torch.randint(2, (), generator=own)) for own in each(count, generator)]
+
+
 def _is_region(mask: Tensor) -> bool:
     return 0 < float(mask.double().mean()) <= _MOST_AREA
 
@@ -113,7 +127,7 @@ def _least(masks: list[Tensor], truth: Tensor) -> Tensor | None:
     return min(masks, key=lambda mask: _shared(mask, truth), default=None)
 
 
-def _blob(truth: Tensor, others: list[Tensor], generator: torch.Generator) -> Tensor:
+def _blob(truth: Tensor, others: list[Tensor], generator: torch.Generator | None) -> Tensor:
     """Return a blob `(1, H, W)` of the truth's area, of several that which overlaps it least."""
     height, width = truth.shape[-2:]
     side = min(_SIDE, max(height, width))

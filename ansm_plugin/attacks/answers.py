@@ -9,6 +9,14 @@ from torch import Tensor
 from ansm_plugin.attacks.behind import modules_behind
 from ansm_plugin.errors import LocalizerError
 
+# What torch says where a gradient is asked of what has none, in a forward or on the way back.
+_CUT = (
+    "call numpy() on Tensor that requires grad",
+    "does not require grad and does not have a grad_fn",
+    "must implement either the backward or vjp",
+    "derivative for",
+)
+
 
 class Answers:
     """Watches the answers of one forward; whether they were finite is asked once, at the end.
@@ -68,12 +76,19 @@ class Answers:
 
     def explained(self, error: RuntimeError | LocalizerError) -> LocalizerError | None:
         """Return the error in our words where torch's say little; None where they are best."""
-        if "Inference tensor" not in str(error):
-            return None
-        return LocalizerError(
-            f"a tensor of {self._name} was made under torch.inference_mode, and torch lets no "
-            "gradient through those. Build, load and move the localizer outside of it."
-        )
+        said = str(error)
+        if "Inference tensor" in said:
+            return LocalizerError(
+                f"a tensor of {self._name} was made under torch.inference_mode, and torch lets no "
+                "gradient through those. Build, load and move the localizer outside of it."
+            )
+        if any(words in said for words in _CUT):
+            return LocalizerError(
+                f"no gradient comes back through {self._name}: {said.rstrip('.')}. Attacks and "
+                "training need a differentiable forward; `ansm doctor` measures which share of the "
+                "gradient comes back."
+            )
+        return None
 
     def require_finite(self) -> None:
         """Raise LocalizerError if an answer or a gradient was NaN or infinite."""

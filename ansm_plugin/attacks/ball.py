@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ansm_plugin.attacks.seeds import Source, each, uniform
 from ansm_plugin.errors import ConfigError, ImageError
 
 Norm = Literal["linf", "l2"]
@@ -35,9 +36,9 @@ class Ball(ABC):
     radius: Tensor
     region: Tensor | None = None
 
-    def start(self, generator: torch.Generator | None) -> Tensor:
+    def start(self, generator: Source) -> Tensor:
         """Return a random point of the ball."""
-        noise = torch.rand(self.images.shape, generator=generator, dtype=self.images.dtype)
+        noise = uniform(self.images.shape, generator, self.images.dtype)
         return self._cut(self._spread(2 * noise.to(self.images.device) - 1)).clamp(0, 1)
 
     @abstractmethod
@@ -169,9 +170,7 @@ def _radius(eps: float | Tensor, images: Tensor) -> Tensor:
     return radius
 
 
-def draw_region(
-    kind: Region, masks: Tensor, generator: torch.Generator | None = None
-) -> Tensor | None:
+def draw_region(kind: Region, masks: Tensor, generator: Source = None) -> Tensor | None:
     """Return where noise is allowed, `(B, 1, H, W)` in {0, 1}; None is everywhere.
 
     "forged" is the forged area and 1/32 of the image's longer side around it, where a forger works
@@ -185,9 +184,9 @@ def draw_region(
         return functional.max_pool2d(masks.float(), 2 * reach + 1, stride=1, padding=reach)
     side = max(1, min(height, width) // 2)
     region = torch.zeros(masks.shape, dtype=torch.float32, device=masks.device)
-    for image in region:
-        top = int(torch.randint(height - side + 1, (), generator=generator))
-        left = int(torch.randint(width - side + 1, (), generator=generator))
+    for image, own in zip(region, each(len(region), generator), strict=True):
+        top = int(torch.randint(height - side + 1, (), generator=own))
+        left = int(torch.randint(width - side + 1, (), generator=own))
         image[:, top : top + side, left : left + side] = 1
     return region
 

@@ -16,8 +16,10 @@ from ansm_plugin.attacks.ball import Ball, ball
 from ansm_plugin.attacks.door import attackable, require_forgeries, require_generator
 from ansm_plugin.attacks.objectives import objective as checked
 from ansm_plugin.attacks.objectives import value
+from ansm_plugin.attacks.seeds import Source, each, integers
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import Forward
+from ansm_plugin.system.device import tf32
 
 _FIRST_AREA = 0.3  # of the image: the first square of the search
 # The area halves after these shares of the queries (Square's schedule for 10,000).
@@ -32,7 +34,7 @@ def square_attack(
     *,
     objective: str = "dice",
     queries: int = 1000,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
 ) -> Tensor:
     """Return images attacked by random search with squares at the corners of the ball.
 
@@ -46,7 +48,8 @@ def square_attack(
         eps: radius of the L-infinity ball in pixel units, or one per image `(B,)`.
         objective: name in `OBJECTIVES`.
         queries: forward passes per image, at least 1; all of them are made.
-        generator: source of the squares, on the CPU; the global one by default.
+        generator: source of the squares, on the CPU, for the batch or a list of one for each image;
+            the global one by default.
 
     Raises:
         ConfigError: an unknown objective, no query, or eps or generator cannot be used.
@@ -56,7 +59,7 @@ def square_attack(
     checked(objective)
     if queries < 1:
         raise ConfigError(f"queries is {queries}; this attack needs at least 1.")
-    require_generator(generator)
+    require_generator(generator, images)
     with attackable(forward):
         images, masks = require_forgeries(images, masks)
         answers = Answers(forward)
@@ -65,7 +68,8 @@ def square_attack(
             with torch.no_grad():
                 return value(objective, answers.logits(forward(points), masks, objective), masks)
 
-        best = _search(ask, ball(images, eps), queries, generator)
+        with tf32(images.device, on=True):
+            best = _search(ask, ball(images, eps), queries, generator)
         answers.require_finite()
     return best
 
@@ -74,7 +78,7 @@ def _search(
     ask: Callable[[Tensor], Tensor],
     within: Ball,
     queries: int,
-    generator: torch.Generator | None,
+    generator: Source,
 ) -> Tensor:
     """Return the points that `ask` values most of all it was asked, `(B,)` a time."""
     signs = _signs((len(within.images), 3, 1, within.images.shape[-1]), within, generator)
@@ -94,24 +98,19 @@ def _area(elapsed: float) -> float:
     return float(_FIRST_AREA / 2 ** sum(elapsed > point for point in _HALVINGS))
 
 
-def _repainted(
-    points: Tensor, within: Ball, area: float, generator: torch.Generator | None
-) -> Tensor:
+def _repainted(points: Tensor, within: Ball, area: float, generator: Source) -> Tensor:
     """Return points with one square per image, each colour channel at a new corner of the ball."""
     height, width = points.shape[-2:]
     side = min(max(1, round((area * height * width) ** 0.5)), height, width)
     signs = _signs((len(points), 3, 1, 1), within, generator)
     corner = within.round(within.images + within.radius * signs)
     inside = torch.zeros_like(points[:, :1])
-    for image in inside:
-        top = int(torch.randint(height - side + 1, (), generator=generator))
-        left = int(torch.randint(width - side + 1, (), generator=generator))
+    for image, own in zip(inside, each(len(inside), generator), strict=True):
+        top = int(torch.randint(height - side + 1, (), generator=own))
+        left = int(torch.randint(width - side + 1, (), generator=own))
         image[:, top : top + side, left : left + side] = 1
     return torch.where(inside > 0, corner, points)
 
 
-def _signs(
-    shape: tuple[int, int, int, int], within: Ball, generator: torch.Generator | None
-) -> Tensor:
-    drawn = torch.randint(2, shape, generator=generator)
-    return (2 * drawn - 1).to(within.images)
+def _signs(shape: tuple[int, int, int, int], within: Ball, generator: Source) -> Tensor:
+    return (2 * integers(2, shape, generator) - 1).to(within.images)

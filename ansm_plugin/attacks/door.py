@@ -97,19 +97,27 @@ def require_forgeries(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return images, masks
 
 
-def require_generator(generator: object) -> None:
-    """Raise ConfigError unless this is None or a generator of the CPU, where attacks draw."""
+def require_generator(generator: object, images: object = None) -> None:
+    """Raise ConfigError unless this is None, a generator of the CPU, or one for each image."""
     if generator is None:
         return
-    if not isinstance(generator, torch.Generator):
+    own = list(generator) if isinstance(generator, list | tuple) else [generator]
+    for one in own:
+        if not isinstance(one, torch.Generator):
+            raise ConfigError(
+                f"generator is {one!r}; allowed: None or a torch.Generator, such as "
+                "torch.Generator().manual_seed(0), or a list of one for each image."
+            )
+        if one.device.type != "cpu":
+            raise ConfigError(
+                f"generator is on {one.device}; attacks draw on the CPU, so that their numbers "
+                "are the same on every device. Give torch.Generator().manual_seed(0)."
+            )
+    is_list = isinstance(generator, list | tuple)
+    if is_list and isinstance(images, Tensor) and len(own) != len(images):
         raise ConfigError(
-            f"generator is {generator!r}; allowed: None or a torch.Generator, such as "
-            "torch.Generator().manual_seed(0)."
-        )
-    if generator.device.type != "cpu":
-        raise ConfigError(
-            f"generator is on {generator.device}; attacks draw on the CPU, so that their numbers "
-            "are the same on every device. Give torch.Generator().manual_seed(0)."
+            f"generator holds {len(own)} generators and there are {len(images)} images; give one "
+            "for each, or one for all."
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks.ball import Ball
+from ansm_plugin.attacks.seeds import Source, uniform
 from ansm_plugin.attacks.slope import Slope
 from ansm_plugin.attacks.spec import AttackSpec
 
@@ -45,7 +46,7 @@ def climb(slope: Slope, within: Ball, spec: AttackSpec, start: Tensor | None = N
     return within.round(current)
 
 
-def first_point(within: Ball, spec: AttackSpec, generator: torch.Generator | None) -> Tensor:
+def first_point(within: Ball, spec: AttackSpec, generator: Source) -> Tensor:
     """Return where an attack starts: a random point of the ball or its centre."""
     return within.start(generator) if spec.random_start else within.images
 
@@ -56,7 +57,7 @@ def _neighbours(
     """Return the mean gradient at random points around `points`."""
     total = torch.zeros_like(points)
     for _ in range(spec.neighbours):
-        noise = torch.rand(points.shape, generator=slope.generator, dtype=points.dtype)
+        noise = uniform(points.shape, slope.generator, points.dtype)
         reach = _NEIGHBOURHOOD * within.radius
         total += slope.gradient(points + reach * (2 * noise.to(points.device) - 1), elapsed)
     return total / spec.neighbours

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ansm_plugin.attacks.foreign import foreign_objective
 from ansm_plugin.errors import ConfigError, unknown_name
 
 Objective = Callable[[Tensor, Tensor, float], Tensor]
@@ -131,11 +132,16 @@ _NOT_COMPARABLE = frozenset({"segpgd", "cospgd", "mce"})
 
 
 def objective(name: str) -> Objective:
-    """Return an objective by name, also one of `towards`; ConfigError offers the nearest names."""
+    """Return an objective by name: ours, `module:function` (`foreign`), or one of `towards`.
+
+    Raises:
+        ConfigError: an unknown name (the nearest ones are offered), or no function.
+    """
     base = name.removeprefix(_TOWARDS)
-    if base not in OBJECTIVES or (base != name and base in MASKLESS):
-        raise ConfigError(unknown_name("objective", name, OBJECTIVES))
-    away = OBJECTIVES[base]
+    is_known = base in OBJECTIVES or ":" in base
+    if not is_known or (base != name and base in MASKLESS):
+        raise ConfigError(unknown_name("objective", name, [*OBJECTIVES, "module:function"]))
+    away = OBJECTIVES[base] if base in OBJECTIVES else foreign_objective(base)
     if base == name:
         return away
     return lambda logits, masks, elapsed: away(logits, 1 - masks, elapsed)

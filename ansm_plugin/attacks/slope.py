@@ -5,7 +5,9 @@ It comes from `torch.autograd.grad`, so no parameter ever receives one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -13,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ansm_plugin.attacks.answers import Answers
+from ansm_plugin.attacks.captured import Captured, State
 from ansm_plugin.attacks.objectives import objective as find_objective
 from ansm_plugin.attacks.objectives import success, value
+from ansm_plugin.attacks.seeds import Source, changed, require_one_each
 from ansm_plugin.attacks.spec import Expectation
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.call import Forward
@@ -43,7 +47,7 @@ class Slope:
         forward: pixels -> mask logits; its modules must be in eval mode.
         masks: `(B, 1, H, W)` in {0, 1}.
         objective: name in `OBJECTIVES`.
-        generator: source of the expectation and of the diversity; the global one by default.
+        generator: source of the expectation and of the diversity, of the batch or of each image.
         expectation: random change of the images that the attack expects on the way.
         diversity: probability of a resized and moved view, see `AttackSpec`.
         answers: watches what `forward` returns.
@@ -52,7 +56,7 @@ class Slope:
     forward: Forward
     masks: Tensor
     objective: str
-    generator: torch.Generator | None = None
+    generator: Source = None
     expectation: Expectation | None = None
     diversity: float = 0.0
     answers: Answers = field(default_factory=Answers)
@@ -87,11 +91,11 @@ class Slope:
         return [self._draw(points, elapsed) for _ in range(self._passes)]
 
     def _draw(self, points: Tensor, elapsed: float) -> _Draw:
+        if (replayed := self._replayed(points, elapsed)) is not None:
+            return replayed
         with torch.enable_grad():
             leaf = points.detach().requires_grad_(True)
-            seen, masks = leaf, self.masks
-            if self._draws_a_view():
-                seen, masks = moved_view(leaf, masks, self.generator)
+            seen, masks = self._seen(leaf)
             logits = self._logits(seen, masks)
             if not logits.requires_grad:
                 self.answers.refuse_gradient(logits)
@@ -99,10 +103,23 @@ class Slope:
             gradient = self.answers.gradient(self._back(total, leaf), logits)
         return _Draw(gradient, logits.detach(), masks)
 
+    @cached_property
+    def _state(self) -> State:
+        return self.forward.state() if isinstance(self.forward, Captured) else ()
+
+    def _replayed(self, points: Tensor, elapsed: float) -> _Draw | None:
+        """Return the draw of a captured pass; None where it is to run plainly."""
+        if not isinstance(self.forward, Captured) or self.expectation or self.diversity:
+            return None
+        found = self.forward.gradient(self._state, self.objective, points, self.masks, elapsed)
+        if found is None:
+            return None
+        logits = self.answers.logits(found.logits, self.masks, self.objective)
+        return _Draw(self.answers.gradient(found.gradient, logits), logits, self.masks)
+
     def _logits(self, points: Tensor, masks: Tensor) -> Tensor:
         if self.expectation is not None:
-            source = self.generator or torch.default_generator
-            points = self.expectation.transform(points, source)
+            points = changed(self.expectation.transform, points, self.generator)
         try:
             answer = self.forward(points)
         except (RuntimeError, LocalizerError) as error:
@@ -113,13 +130,32 @@ class Slope:
 
     def _back(self, total: Tensor, leaf: Tensor) -> Tensor | None:
         """Return the gradient; None where the leaf plays no part."""
-        (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
+        try:
+            (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
+        except RuntimeError as error:
+            if (explained := self.answers.explained(error)) is None:
+                raise
+            raise explained from error
         return gradient
 
-    def _draws_a_view(self) -> bool:
+    def _seen(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the points and their masks, now and then resized and moved."""
+        source = self.generator
         if not self.diversity:
-            return False
-        return float(torch.rand((), generator=self.generator)) < self.diversity
+            return points, self.masks
+        if not isinstance(source, Sequence):
+            return self._view(points, self.masks, source)
+        require_one_each(source, len(points))
+        each = zip(torch.split(points, 1), torch.split(self.masks, 1), source, strict=True)
+        images, masks = zip(*(self._view(*one) for one in each), strict=True)
+        return torch.cat(images), torch.cat(masks)
+
+    def _view(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        if float(torch.rand((), generator=generator)) < self.diversity:
+            return moved_view(images, masks, generator)
+        return images, masks
 
     def _worth_of(self, logits: Tensor, masks: Tensor) -> Worth:
         return Worth(value(self.objective, logits, masks), success(self.objective, logits, masks))

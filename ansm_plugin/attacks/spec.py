@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ansm_plugin.attacks.ball import Norm, Region
+from ansm_plugin.attacks.foreign import find, foreign_names, is_foreign, takes_steps
 from ansm_plugin.attacks.objectives import objective
 from ansm_plugin.errors import ConfigError, unknown_name
 
@@ -41,7 +42,7 @@ class AttackSpec:
     """How one attack searches the ball.
 
     Attributes:
-        objective: name in `OBJECTIVES`, maximised.
+        objective: name in `OBJECTIVES`, or `module:function` (see `foreign`); maximised.
         steps: number of gradient steps.
         step_share: step size as a share of eps; None is 2.5 / steps (Madry et al., ICLR 2018), for
             MI-FGSM too: its own 1 / steps never leaves the way it took first and hurts less. APGD
@@ -78,9 +79,9 @@ class AttackSpec:
         objective(self.objective)
         if self.steps < 1:
             raise ConfigError(f"steps is {self.steps}; an attack needs at least 1.")
-        for field, allowed in (("method", Method), ("norm", Norm), ("region", Region)):
-            if getattr(self, field) not in get_args(allowed):
-                raise ConfigError(unknown_name(field, getattr(self, field), get_args(allowed)))
+        for word, allowed in (("method", Method), ("norm", Norm), ("region", Region)):
+            if getattr(self, word) not in get_args(allowed):
+                raise ConfigError(unknown_name(word, getattr(self, word), get_args(allowed)))
         if self.restarts < 1 or self.neighbours < 0 or not 0 <= self.diversity <= 1:
             raise ConfigError(
                 f"restarts is {self.restarts}, neighbours {self.neighbours} and diversity "
@@ -95,9 +96,67 @@ class AttackSpec:
         return 2.5 / self.steps
 
     @property
+    def identity(self) -> str:
+        """All that decides the attack, as text; with the code of an objective of another's."""
+        base = self.objective.rpartition(" ")[2]
+        return f"{self} {find(base).code}" if ":" in base else str(self)
+
+    @property
     def gradients(self) -> int:
         """Forward and backward passes per image, for one draw of a transform."""
         return self.steps * self.restarts * (1 + self.neighbours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignAttack(AttackSpec):
+    """An attack that a function of another package makes, in its own way.
+
+    Of the fields of `AttackSpec` it knows `steps`, where the function has such a parameter, and
+    `restarts`; it has the whole image, the norm "linf", no start and no expectation.
+
+    Attributes:
+        name: as it was asked for.
+        code: first digits of the sha256 of its file.
+        function: see `foreign.AttackFunction`.
+        origin: whose it is, for messages.
+    """
+
+    name: str
+    code: str
+    function: Callable[..., object] = field(repr=False)
+    origin: str = field(repr=False)
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether `steps` means anything to the function."""
+        return takes_steps(self.function)
+
+
+def foreign_attack(name: str) -> AttackSpec:
+    """Return an attack of another package: of a function, or an `AttackSpec` as it is there.
+
+    Raises:
+        ConfigError: there is none of this name, or it is something else.
+    """
+    found = find(name)
+    made = found.made
+    if isinstance(made, AttackSpec):
+        if made.norm != "linf":  # rows of results tell the norm by the names of ours
+            raise ConfigError(f"attack {found.origin} has the norm {made.norm}; allowed: linf.")
+        return made
+    if isinstance(made, type) or not callable(made):
+        raise ConfigError(
+            f"attack {found.origin} is {_kind(made)}; allowed: a function (pixels, masks, eps, "
+            "forward, generator) -> attacked pixels, or an AttackSpec."
+        )
+    steps = AttackSpec().steps if takes_steps(made) else 1
+    return ForeignAttack(
+        name=name, code=found.code, function=made, origin=found.origin, steps=steps
+    )
+
+
+def _kind(made: object) -> str:
+    return f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
 
 
 def _pgd(objective: str = "bce", **changes: object) -> AttackSpec:
@@ -139,20 +198,44 @@ ATTACKS: dict[str, AttackSpec] = {
 def attack_spec(
     name: str, *, steps: int | None = None, step_share: float | None = None
 ) -> AttackSpec:
-    """Return an attack by name, or raise ConfigError with the nearest names.
+    """Return an attack by name: ours, another package's entry point, or `module:function`.
 
-    `steps` and `step_share` replace those of the attack, except of the one-step FGSM.
+    `steps` and `step_share` replace those of the attack, except of the one-step FGSM and of a
+    function that counts no steps.
+
+    Raises:
+        ConfigError: an unknown name (the nearest ones are offered), or no attack behind it.
     """
-    if name not in ATTACKS:
-        raise ConfigError(unknown_name("attack", name, ATTACKS))
-    spec = ATTACKS[name]
-    if name == "fgsm":
+    if name in ATTACKS:
+        spec = ATTACKS[name]
+    elif is_foreign(name):
+        spec = foreign_attack(name)
+    else:
+        known = [*ATTACKS, *foreign_names(), "module:function"]
+        raise ConfigError(unknown_name("attack", name, known))
+    if name == "fgsm" or (isinstance(spec, ForeignAttack) and not spec.counts_steps):
         return spec
     return replace(
         spec,
         steps=spec.steps if steps is None else steps,
         step_share=spec.step_share if step_share is None else step_share,
     )
+
+
+def require_startable(what: str, names: Sequence[str]) -> None:
+    """Raise ConfigError where an attack is a function, which takes no start and no expectation.
+
+    Args:
+        what: is said of them, for the message.
+        names: known attacks.
+    """
+    for name in names:
+        if isinstance(attack_spec(name), ForeignAttack):
+            raise ConfigError(
+                f"{what} names {name}, a function of another package, which takes neither a start "
+                "nor an expectation. Name one of our attacks there, or an AttackSpec with an "
+                "objective of your own."
+            )
 
 
 def require_attacks(names: Sequence[str], *, steps: int | None = None) -> None:

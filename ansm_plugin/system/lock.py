@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import platform
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import ASIDE, make_folder, unwritable
 
 LOCK = ".ansm-lock"
+_OURS = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(ASIDE)}")  # as `files.written_aside` names it
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # what a planted link points to must not be emptied
 # Network file systems without locks; there the file itself is all that there is.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -42,7 +44,8 @@ def only_run_in(folder: Path | None) -> Iterator[None]:
         raise _no_lock(path) if error.errno == errno.ELOOP else unwritable(path, error) from error
     try:
         for left in folder.rglob(f".*{ASIDE}"):
-            left.unlink(missing_ok=True)
+            if _OURS.fullmatch(left.name):  # the folder may hold photographs and others' files
+                left.unlink(missing_ok=True)
         yield
     finally:
         with contextlib.suppress(OSError):  # the folder itself may have gone

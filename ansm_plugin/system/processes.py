@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import torch
 from accelerate import PartialState
 from torch import distributed
 
 from ansm_plugin.errors import AnsmError
+from ansm_plugin.system.device import current_device
 
 T = TypeVar("T")
 # The first process to finish waits for the last; torch gives up after half an hour.
@@ -78,5 +78,5 @@ def processes() -> Processes:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return ALONE
     # Joins them over gloo on CPUs and NCCL on GPUs; later Accelerators find them joined.
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    state = PartialState(cpu=current_device().type == "cpu", timeout=_PATIENCE)
     return Processes(state.process_index, state.num_processes)

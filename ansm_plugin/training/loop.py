@@ -8,70 +8,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ansm_plugin.errors import TrainingError, TrainingInterrupted, WeightsError
-from ansm_plugin.system.processes import Processes, processes
+from ansm_plugin.system.processes import Processes
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.signals import interruptible
 from ansm_plugin.training.checkpoints import checkpoint_path, require_own_checkpoint
 from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.device import accelerator, training_device
 from ansm_plugin.training.randomness import seeded
+from ansm_plugin.training.readings import Note, Reading, Readings, reads_every
+from ansm_plugin.training.step import WHOLE as WHOLE  # here in version 0.1, as the others
+from ansm_plugin.training.step import Logs
+from ansm_plugin.training.step import Share as Share
+from ansm_plugin.training.step import Step as Step
+from ansm_plugin.training.step import StepOutput as StepOutput
+from ansm_plugin.training.step import Turn as Turn
+from ansm_plugin.training.writer import Writer
 from ansm_plugin.weights.metadata import read_json
-from ansm_plugin.weights.tensors import load_strictly, read_metadata, read_tensors, write_tensors
+from ansm_plugin.weights.tensors import load_strictly, read_metadata, read_tensors
 
-
-class StepOutput(NamedTuple):
-    """What a step returns: the scalar to minimise and numbers to log."""
-
-    loss: Tensor
-    logs: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which share of a global batch this process computes.
-
-    Attributes:
-        rank: number of the process, from 0.
-        count: of processes.
-    """
-
-    rank: int
-    count: int
-
-    def of(self, batch: Tensor) -> Tensor:
-        """Return this process's rows. Shape: `(B, ...)` -> about `(B / count, ...)`."""
-        return batch.tensor_split(self.count)[self.rank]
-
-
-WHOLE = Share(0, 1)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Where a step stands.
-
-    Attributes:
-        index: of the step, from 0 to below the `steps` of its `FitConfig`.
-        generator: source of all that the step draws, made from the seed and `index` alone: the
-            same for any number of processes, and after a resume.
-        share: of the batch that this process computes.
-    """
-
-    index: int
-    generator: torch.Generator
-    share: Share = WHOLE
-
-
-Step = Callable[[Turn], StepOutput]
 _STATE = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps for a parameter
 _STEPS_PER_SEED = 1_000_003
 
@@ -96,10 +59,12 @@ def fit(
         folder: where the checkpoint lives; it is removed by `discard_checkpoint`.
         identity: JSON-ready values that decide the result; a checkpoint of another identity is
             refused.
-        progress: called with name, finished steps, all steps and logs.
+        progress: called with name, finished steps, all steps and logs. On a device that computes by
+            itself the logs are those of a few steps ago, see `Readings`.
 
     Raises:
-        TrainingError: a loss or gradient was not finite, or the checkpoint is another run's.
+        TrainingError: a loss or gradient was not finite, or the checkpoint is another run's. On a
+            device that computes by itself a few steps may follow, but no checkpoint.
         TrainingInterrupted: Ctrl-C or SIGTERM; the checkpoint is written.
         WeightsError: the checkpoint is damaged, or cannot be written.
     """
@@ -109,15 +74,10 @@ def fit(
     module.train()
     try:
         training.go_on(first, step, progress)
+        training.finish()
     finally:
         module.train(was_training)
-    training.finish()
-
-
-def training_device() -> torch.device:
-    """Return the device that `fit` computes on: this process's GPU, or the CPU."""
-    device: torch.device = _accelerator().device
-    return device
+        training.writer.close()
 
 
 def discard_checkpoint(folder: Path, name: str) -> None:
@@ -139,14 +99,17 @@ class _Training:
         self.name, self.module, self.config = name, module, config
         self.path = checkpoint_path(folder, name)
         self.identity = identity
-        self.accelerator = _accelerator()
+        self.accelerator = accelerator()
         self.among = Processes(self.accelerator.process_index, self.accelerator.num_processes)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.average = {k: v.clone() for k, v in _floats(module)}
-        self.logs: dict[str, float] = {}
+        self.logs: Logs = {}
+        device = training_device()
+        self.readings = Readings(reads_every(device), config.steps)
+        self.writer = Writer(is_behind=device.type != "cpu")
 
     def go_on(self, first: int, step: Step, progress: Progress) -> None:
         """Do the steps from `first` on, with checkpoints; stop at Ctrl-C or SIGTERM."""
@@ -155,10 +118,11 @@ class _Training:
             for index in range(first, steps):
                 self.advance(index, step)
                 done = index + 1
-                is_told = any(self.among.gather(interrupted.is_set()))  # all stop at the same step
+                is_told = self._is_told(interrupted.is_set(), index)
                 if is_told or done % self.config.checkpoint_every == 0:
                     self.save(done)
                 if is_told:
+                    self.writer.wait()
                     raise TrainingInterrupted(
                         f"{self.name} was interrupted after step {done} of {steps}; the "
                         f"checkpoint is {self.path}. Run the same command to go on."
@@ -167,23 +131,48 @@ class _Training:
             if first == steps:  # stopped in its last step: nothing is left but to say so
                 progress(self.name, first, steps, self.logs)
 
+    def _is_told(self, here: bool, index: int) -> bool:
+        """Return whether to stop behind step `index`: the same in all processes."""
+        if self.among.count == 1:
+            return here
+        # To ask the others is to wait for them.
+        return self.readings.are_due(index) and any(self.among.gather(here))
+
     def advance(self, index: int, step: Step) -> None:
-        """Do step `index` and keep its logs."""
+        """Do step `index`; keep its numbers, and read them where that is due."""
         generator = torch.Generator().manual_seed(self.config.seed * _STEPS_PER_SEED + index)
         turn = Turn(index, generator, Share(self.among.rank, self.among.count))
-        device = self.accelerator.device.type
+        device = training_device().type
         half = torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bf16")
         # Dropout draws from the global generators, and should differ between processes.
         with seeded(generator.initial_seed() + (self.among.rank << 40)), half:
-            loss, logs = step(turn)
-        shown = sum(self.among.gather(float(loss.detach()))) / self.among.count
-        self._require_finite("loss", shown, index)
-        norm = self._descend(loss, index)
+            loss, logs, require = step(turn)
+        self.readings.add(Note(index, {"loss": loss.detach(), **logs}, require))
+        if self.readings.are_due(index):
+            self.read()  # before it spoils the weights
+        self._descend(loss, index)
         self._track(index)
-        self.logs = {"loss": shown, "gradient": norm, **logs}
 
-    def _descend(self, loss: Tensor, index: int) -> float:
-        """Move the parameters against the gradient of all processes; return its norm."""
+    def read(self) -> None:
+        """Read the numbers that wait, keep the last ones, and end a training that went wrong."""
+        found = self.readings.read()
+        losses = [reading for reading in found if "loss" in reading.numbers]
+        every = self.among.gather([reading.numbers["loss"] for reading in losses])
+        for reading, each in zip(losses, zip(*every, strict=True), strict=True):
+            reading.numbers["loss"] = sum(each) / self.among.count
+        for reading in found:
+            self._take(reading)
+
+    def _take(self, reading: Reading) -> None:
+        reading.require(reading.numbers)
+        for what in ("loss", "gradient"):
+            self._require_finite(what, reading.numbers.get(what, 0.0), reading.index)
+        if "loss" in reading.numbers:  # of a new step; its gradient comes behind
+            self.logs = {"loss": 0.0, "gradient": self.logs.get("gradient", 0.0)}
+        self.logs |= reading.numbers
+
+    def _descend(self, loss: Tensor, index: int) -> None:
+        """Move the parameters against the gradient of all processes."""
         if not loss.requires_grad:
             raise TrainingError(
                 f"{self.name}: no gradient reaches what is trained; its forward has a no_grad."
@@ -192,12 +181,13 @@ class _Training:
         self.accelerator.backward(loss)
         if self.among.count > 1:
             self._share_gradients()
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
-        self._require_finite("gradient", norm, index)  # before it spoils the weights
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        self.readings.add(Note(index, {"gradient": norm}))
+        if self.readings.are_due(index):
+            self.read()
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(index, self.config)
         self.optimiser.step()
-        return norm
 
     def _share_gradients(self) -> None:
         """Take the mean over processes; a gradient that one of them lacks counts as 0 there.
@@ -206,7 +196,7 @@ class _Training:
         """
         used = [float(parameter.grad is not None) for parameter in self.parameters]
         counts = self.accelerator.reduce(
-            torch.tensor(used, device=self.accelerator.device), "sum"
+            torch.tensor(used, device=training_device()), "sum"
         ).tolist()
         for parameter, count in zip(self.parameters, counts, strict=True):
             if not count:
@@ -224,6 +214,7 @@ class _Training:
 
     def _require_finite(self, what: str, value: float, index: int) -> None:
         if not math.isfinite(value):
+            self.writer.wait()
             good = self.path if self.path.exists() else "none yet"
             raise TrainingError(
                 f"{self.name}: the {what} of step {index + 1} is {value}; last good checkpoint: "
@@ -231,7 +222,8 @@ class _Training:
             )
 
     def save(self, done: int) -> None:
-        """Write the checkpoint of `done` finished steps."""
+        """Write the checkpoint of `done` finished steps, of which none went wrong."""
+        self.read()
         if not self.among.is_first:
             return
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
@@ -241,7 +233,7 @@ class _Training:
                 tensors[f"optimiser.{index}.{key}"] = value
         identity = json.dumps(self.identity, sort_keys=True, default=str)
         metadata = {"done": str(done), "identity": identity, "logs": json.dumps(self.logs)}
-        write_tensors(tensors, self.path, metadata)
+        self.writer.write(tensors, self.path, metadata)
 
     def resume(self) -> int:
         """Load the checkpoint if there is one; return the number of finished steps."""
@@ -250,7 +242,7 @@ class _Training:
         require_own_checkpoint(self.path.parent, self.name, self.identity, whole=True)
         metadata = read_metadata(self.path)
         try:
-            self._take(read_tensors(self.path))
+            self._restore(read_tensors(self.path))
             self.logs = read_json(metadata, "logs", self.path)
             return int(metadata["done"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -258,7 +250,7 @@ class _Training:
                 f"{self.path} is damaged ({error}). Delete it, and the same command begins anew."
             ) from error
 
-    def _take(self, tensors: dict[str, Tensor]) -> None:
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
         load_strictly(self.module, _below(tensors, "module."), str(self.path))
         for key, value in _below(tensors, "average.").items():
             self.average[key].copy_(value)
@@ -273,14 +265,10 @@ class _Training:
     def finish(self) -> None:
         """Put the running average into the module; keep a checkpoint until the caller saved it."""
         self.save(self.config.steps)
+        self.writer.wait()
         if self.config.averaging:
             self.module.load_state_dict({**self.module.state_dict(), **self.average})
         self.among.wait()  # the checkpoint is there before anyone discards it
-
-
-def _accelerator() -> Accelerator:
-    processes()  # joins them first, with patience for the slowest
-    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
 def _floats(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

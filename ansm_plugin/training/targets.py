@@ -21,6 +21,7 @@ from torch import Tensor
 from ansm_plugin.data.forgeries import region
 from ansm_plugin.data.pixels import Rng
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.training.sending import sent
 
 # Codes in files are numbers in this order: add at the end, take nothing away.
 TARGETS = ("truth", "other", "mirror", "blob", "complement", "empty", "full", "own", "swap")
@@ -121,7 +122,7 @@ class Teller:
             own: returns the localizer's own masks of these crops, `(B, 1, S, S)` in {0, 1};
                 called where one of them is told.
         """
-        truth = self.masks[index].float()
+        truth = self.masks[sent(index, self.masks.device)].float()
         if {target.code for target in self.targets} == {Target("truth").code}:
             return Told(truth, torch.zeros(len(truth), dtype=torch.uint8))
         rng = np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))

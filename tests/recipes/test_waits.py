@@ -1,0 +1,73 @@
+"""No step waits for the host: on the meta device, which has no numbers, whoever asks one fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.defended import wrap_with_ansm
+from ansm_plugin.errors import TrainingError
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.recipes import ffa, mgr
+from ansm_plugin.recipes.stage import Pairs, Setup, Stage
+from ansm_plugin.training.config import FitConfig
+from ansm_plugin.training.step import Step, Turn
+
+THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
+FIT = FitConfig(steps=10, batch_size=4)
+
+
+class Localizer(nn.Module):
+    """One convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape: `(B, 3, H, W)` -> logits `(B, 1, H, W)`."""
+        mask: Tensor = self.head(images)
+        return mask
+
+
+def setup_on(device: str) -> Setup:
+    spec = LocalizerSpec(taps=("head",))
+    defended = wrap_with_ansm(Localizer(), ansm=ANSM(THIN), spec=spec)
+    shape = (8, 3, 32, 32)
+    pairs = Pairs(
+        torch.zeros(shape, dtype=torch.uint8, device=device),
+        torch.zeros((8, 1, 32, 32), dtype=torch.uint8, device=device),
+        torch.zeros(shape, dtype=torch.uint8, device=device),
+    )
+    return Setup(defended.to(device), pairs, Stage(saturation_limit=0.2))
+
+
+def step_of(recipe: str, setup: Setup) -> Step:
+    if recipe == "ffa":
+        return ffa.make_step(setup, ffa.Ffa(fit=FIT))
+    choices = mgr.Mgr(fit=FIT, ramp=1.0, original_rms_price=1.0, relative_alignment=1.0)
+    return mgr.make_step(setup, choices if recipe == "mgr" else replace(choices, denoise=1.0))
+
+
+@pytest.mark.parametrize("recipe", ["ffa", "mgr", "mgr, prices alone"])
+def test_a_step_asks_the_device_nothing(recipe: str) -> None:
+    step = step_of(recipe, setup_on("meta"))
+    loss, logs, _ = step(Turn(1, torch.Generator().manual_seed(0)))
+    assert loss.is_meta
+    assert loss.requires_grad
+    assert isinstance(logs["saturated"], Tensor)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        float(loss)  # what this test relies on
+
+
+@pytest.mark.parametrize("recipe", ["ffa", "mgr"])
+def test_the_limit_of_saturation_comes_with_the_step(recipe: str) -> None:
+    loss, logs, require = step_of(recipe, setup_on("cpu"))(Turn(1, torch.Generator()))
+    assert float(logs["saturated"]) == 0
+    require({"loss": float(loss), "saturated": 0.2})
+    with pytest.raises(TrainingError, match=r"30% of the perturbation is saturated \(limit 20%\)"):
+        require({"loss": float(loss), "saturated": 0.3})
