@@ -120,3 +120,26 @@ def test_the_overlay_changes_the_tampered_region_alone() -> None:
     assert (painted[mask] != pixels[mask]).any(-1).all()
     np.testing.assert_array_equal(painted[~mask], pixels[~mask])
     np.testing.assert_array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("colour", [(210, 20, 25), (90, 170, 240), (0, 229, 255), (16, 0, 32)])
+def test_the_overlay_shows_on_any_colour(colour: tuple[int, int, int]) -> None:
+    """Red objects, sky, and the overlay's own colours: some ring stands out on each."""
+    pixels = np.full((40, 40, 3), colour, np.uint8)
+    mask = np.zeros((40, 40), bool)
+    mask[10:30, 10:30] = True
+    painted = overlay(pixels, mask)
+    across = np.abs(painted[20, 10:14].astype(int) - colour).max(-1)
+    assert (across > 120).any()
+    inside = np.abs(painted[20, 20].astype(int) - colour).max()
+    assert inside > 70
+
+
+def test_the_rings_follow_the_region_alone_and_the_picture_s_border_is_none() -> None:
+    pixels = np.full((40, 60, 3), 100, np.uint8)
+    mask = np.zeros((40, 60), bool)
+    mask[:, 20:] = True  # touches three borders
+    painted = overlay(pixels, mask)
+    assert len(np.unique(painted.reshape(-1, 3), axis=0)) == 5  # outside, three rings, tint
+    assert (painted == painted[:1]).all()
+    np.testing.assert_array_equal(overlay(pixels, np.zeros_like(mask)), pixels)

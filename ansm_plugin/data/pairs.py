@@ -1,17 +1,14 @@
-"""Images and masks that belong together: by their names in two folders, or by a list.
-
-A list is the form of IMDLBenCo's JsonDataset, as `ansm attack` writes it: `[[image, mask], ...]`
-with paths relative to the folder of the list.
-"""
+"""Images and masks that belong together, by their names in two folders; `lists` has the others."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from ansm_plugin.data.listing import (
     LeftOut,
@@ -35,10 +32,10 @@ T = TypeVar("T")
 
 
 class Pair(NamedTuple):
-    """An image file and its mask file."""
+    """An image file and its mask file; without one the image is authentic."""
 
     image: Path
-    mask: Path
+    mask: Path | None
 
 
 class Pairing(NamedTuple):
@@ -185,7 +182,8 @@ class _Masks:
 def read_pair(pair: Pair, remarks: Remarks | None = None) -> tuple[Pixels, Mask]:
     """Return an image `(H, W, 3)` uint8 and its mask `(H, W)` in {0, 1}, both upright.
 
-    Where EXIF turns one of the two alone, the mask follows the image if their sizes say so.
+    Where EXIF turns one of the two alone, the mask follows the image if their sizes say so. The
+    mask of an image without one is empty.
 
     Args:
         pair: the files.
@@ -199,7 +197,10 @@ def read_pair(pair: Pair, remarks: Remarks | None = None) -> tuple[Pixels, Mask]
     pixels = pixels_of(image.image, pair.image)
     turned = image.orientation
     del image  # 0.5 GB at 178 megapixels
-    mask = mask_as_turned(read_upright(pair.mask), turned, pixels.shape[:2], pair, said)
+    if pair.mask is None:
+        return pixels, np.zeros(pixels.shape[:2], np.uint8)
+    files = (pair.image, pair.mask)
+    mask = mask_as_turned(read_upright(pair.mask), turned, pixels.shape[:2], files, said)
     if remarks is None:
         said.warn()
     return pixels, mask
@@ -235,47 +236,3 @@ def each(items: Sequence[S], use: Callable[[S, Remarks], T], *, what: str = "pai
         )
     remarks.warn()
     return done
-
-
-def read_pair_list(path: Path) -> list[Pair]:
-    """Return the pairs of a list; every file is there, and inside the folder of the list.
-
-    Raises:
-        ImageError: the list cannot be read, is none, or names a file that is missing or elsewhere.
-    """
-    try:
-        entries = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ImageError(f"cannot read the list {path}: {error}.") from error
-    if not isinstance(entries, list) or not entries:
-        raise ImageError(f"{path} is no list of pairs; write [[image, mask], ...].")
-    return each(entries, lambda entry, _: _pair(entry, path), what="entries")
-
-
-def _pair(entry: Any, path: Path) -> Pair:
-    is_pair = isinstance(entry, list) and len(entry) == 2
-    if not is_pair or not all(isinstance(name, str) for name in entry):
-        raise ImageError(
-            f"{path} has the entry {one_line(entry)[:80]}; each must be a pair of file names: "
-            "[image, mask]."
-        )
-    image, mask = (_inside(name, path) for name in entry)
-    return Pair(image, mask)
-
-
-def _inside(name: str, path: Path) -> Path:
-    """Return a file that a list names; one outside of the list's folder is refused."""
-    file, folder = path.parent / name, path.parent.resolve()
-    shown = one_line(name)[:80]
-    try:
-        is_inside, is_there = file.resolve().is_relative_to(folder), file.is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a null character, a loop of links
-        is_inside, is_there = True, False
-    if not is_inside:
-        raise ImageError(
-            f"{path} names {shown}, which is outside of its folder; a list that comes from "
-            "elsewhere must not choose other files. Move the list above all of its images."
-        )
-    if not is_there:
-        raise ImageError(f"{path} names {shown}, and there is no such file.")
-    return file

@@ -8,6 +8,8 @@ JPEG. Forensic traces live in noise and compression, not in content.
 from __future__ import annotations
 
 import importlib.resources
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.resources.abc import Traversable
 from typing import Literal
 
@@ -19,6 +21,9 @@ from ansm_plugin.data.blur import blurred
 from ansm_plugin.data.codec import jpeg, to_8_bit
 from ansm_plugin.data.pixels import Floats, Pixels, Plane, Rng
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.system.cores import cores
+
+_MANY = 16  # scenes, a second's work: fewer are made sooner than processes are started
 
 # scikit-image's and matplotlib's own sample photographs (public domain or CC0); no host
 # photograph of the test split is in the train split.
@@ -52,9 +57,27 @@ def packaged(split: Literal["train", "test"]) -> list[Pixels]:
     return [_read(importlib.resources.files(package) / path) for package, path in _PACKAGED[split]]
 
 
-def procedural(count: int, *, seed: int, size: int = 192) -> list[Pixels]:
-    """Return `count` procedural scenes `(size, size, 3)` uint8; scene i depends on (seed, i)."""
-    return [scene(size, np.random.default_rng((seed, 7919, i))) for i in range(count)]
+def procedural(
+    count: int, *, seed: int, size: int = 192, processes: int | None = None
+) -> list[Pixels]:
+    """Return `count` procedural scenes `(size, size, 3)` uint8; scene i depends on (seed, i).
+
+    Args:
+        count: of scenes.
+        seed: decides them.
+        size: height and width in pixels.
+        processes: worker processes; None uses the cores of the machine where there are many scenes.
+    """
+    workers = processes or (cores() if count >= _MANY else 1)
+    make = partial(_numbered_scene, size=size, seed=seed)
+    if workers == 1:
+        return [make(number) for number in range(count)]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(make, range(count), chunksize=max(1, count // (4 * workers))))
+
+
+def _numbered_scene(number: int, *, size: int, seed: int) -> Pixels:
+    return scene(size, np.random.default_rng((seed, 7919, number)))
 
 
 def halved(photograph: Pixels) -> Pixels:

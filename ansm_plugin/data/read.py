@@ -25,7 +25,7 @@ from ansm_plugin.data.masks import Remarks, mask_of
 from ansm_plugin.data.pixels import Mask, Pixels
 from ansm_plugin.errors import ImageError
 
-__all__ = ["SUFFIXES", "Upright", "read_image", "read_mask", "read_upright"]
+__all__ = ["SUFFIXES", "Upright", "head_of", "read_image", "read_mask", "read_upright"]
 
 # What Pillow's readers raise for damaged files.
 _DAMAGED = (
@@ -53,11 +53,13 @@ class Upright(NamedTuple):
         image: of any mode.
         orientation: 1 to 8, by which it was turned; 1 where EXIF has none or is broken.
         is_lossy: whether its format changes levels.
+        source: the image as it lay in the file, with all that the file says of it.
     """
 
     image: Image.Image
     orientation: int
     is_lossy: bool
+    source: Image.Image
 
 
 def read_image(path: Path) -> Pixels:
@@ -107,7 +109,7 @@ def read_upright(path: Path) -> Upright:
     Raises:
         ImageError: missing, empty, truncated, animated, too large, or not an image.
     """
-    head = _head(path)
+    head = head_of(path)
     if is_raw(path):
         raise ImageError(f"{path} is {RAW_REASON}.")
     if is_heif(head) and not reads_heif():
@@ -126,7 +128,7 @@ def read_upright(path: Path) -> Upright:
         raise ImageError(f"{path} is truncated or damaged ({error}); copy it again.") from error
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
     """Return the first bytes of a file; raise ImageError where there are none to read."""
     try:
         status = path.stat()
@@ -157,7 +159,7 @@ def _decode(path: Path, formats: tuple[str, ...]) -> Upright:
                 frames = getattr(opened, "n_frames", 1)
                 raise ImageError(f"{path} has {frames} frames; save the one you mean as a PNG.")
             is_lossy = _is_lossy(opened, path)
-            return Upright(*_turned(opened), is_lossy)
+            return Upright(*_turned(opened), is_lossy, opened)
 
 
 def _turned(opened: Image.Image) -> tuple[Image.Image, int]:

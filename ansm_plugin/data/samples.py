@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from ansm_plugin.data.pairs import Pair, each, read_pair
 from ansm_plugin.data.pixels import to_tensor
 from ansm_plugin.errors import ImageError
 from ansm_plugin.localizer.call import require_pixels
+from ansm_plugin.system.progress import Progress, silent
 
 
 class _Named(NamedTuple):
@@ -73,15 +75,17 @@ class Facts(NamedTuple):
         images: their number, authentic ones included.
         first_forged: number of the first batch that holds a forged image; None where none does.
         digest: sha256 over pixels, masks, names and batches.
+        shapes: number, height and width of the images of each batch.
     """
 
     images: int
     first_forged: int | None
     digest: str
+    shapes: tuple[tuple[int, int, int], ...] = ()
 
 
 _CROPS_PER_BATCH = 32
-_PIXELS_PER_BATCH = 1_000_000
+PIXELS_PER_BATCH = 1_000_000
 
 
 def crop_samples(crops: Forgeries) -> list[Sample]:
@@ -137,7 +141,7 @@ class WholeImages(Sequence[Sample]):
             by_size[one.size].append(one)
         batches: list[list[Seen]] = []
         for (height, width), group in by_size.items():
-            count = max(1, _PIXELS_PER_BATCH // (height * width))
+            count = max(1, PIXELS_PER_BATCH // (height * width))
             batches += [group[i : i + count] for i in range(0, len(group), count)]
         self._batches = [[one.pair for one in batch] for batch in batches]
         self.sizes = [batch[0].size for batch in batches]
@@ -168,13 +172,25 @@ class WholeImages(Sequence[Sample]):
         return tuple(f.name if root is None else f.relative_to(root).as_posix() for f in files)
 
 
-def look(pairs: Sequence[Pair]) -> list[Seen]:
+def look(pairs: Sequence[Pair], progress: Progress = silent) -> list[Seen]:
     """Read every pair once; what is unusual about masks is said once.
+
+    Args:
+        pairs: images and masks.
+        progress: called with "read images", finished and all pairs, and no logs.
 
     Raises:
         ImageError: files cannot be read, or masks do not fit; all of them are named.
     """
-    return each(pairs, _look)
+    finished = itertools.count(1)
+
+    def one(pair: Pair, remarks: Remarks) -> Seen:
+        try:
+            return _look(pair, remarks)
+        finally:
+            progress("read images", next(finished), len(pairs), {})
+
+    return each(pairs, one)
 
 
 def require_samples(samples: Sequence[Sample]) -> Facts:
@@ -209,6 +225,7 @@ def first_size(samples: Sequence[Sample]) -> tuple[int, int]:
 
 def _survey(samples: Sequence[Sample]) -> Facts:
     count, first_forged, digest = 0, None, hashlib.sha256()
+    shapes: list[tuple[int, int, int]] = []
     for index, sample in enumerate(samples):
         _require_fitting(sample)
         for pixels in sample[:2]:
@@ -217,9 +234,10 @@ def _survey(samples: Sequence[Sample]) -> Facts:
         if sample.sources:
             digest.update(repr(sample.sources).encode())
         count += len(sample.images)
+        shapes.append((len(sample.images), *sample.images.shape[-2:]))
         if first_forged is None and bool(sample.masks.any()):
             first_forged = index
-    return Facts(count, first_forged, digest.hexdigest())
+    return Facts(count, first_forged, digest.hexdigest(), tuple(shapes))
 
 
 def _require_fitting(sample: Sample) -> None:
@@ -258,7 +276,8 @@ def _facts_of(batches: Sequence[Sequence[Seen]], names: Sequence[tuple[str, ...]
             digest.update(seen.digest)
         digest.update(repr(named).encode())
     forged = (i for i, batch in enumerate(batches) if any(seen.is_forged for seen in batch))
-    return Facts(sum(map(len, batches)), next(forged, None), digest.hexdigest())
+    shapes = tuple((len(batch), *batch[0].size) for batch in batches)
+    return Facts(sum(map(len, batches)), next(forged, None), digest.hexdigest(), shapes)
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

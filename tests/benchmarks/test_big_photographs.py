@@ -43,7 +43,7 @@ from ansm_plugin.photograph import localize_image
 
 CHANGED = 0.005  # share of pixels that seams may decide otherwise
 THROUGHPUT = 0.8  # of the whole photograph's, at least
-BOUNDS = {"localize": (16, 0.8e9), "evaluate": (64, 3.0e9)}  # bytes per pixel, and for a tile
+BOUNDS = {"localize": (24, 0.8e9), "evaluate": (64, 3.0e9)}  # bytes per pixel, and for a tile
 ROUNDS = 3
 BLOCK = 256  # large photographs are laid out of forged crops of this side
 WORKER = r"""

@@ -32,7 +32,8 @@ from ansm_plugin.recipes import ffa, mgr
 from ansm_plugin.recipes.stage import Pairs, Setup, Stage
 from ansm_plugin.training.cache import AttackMixture, attack_batch
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Step, StepOutput, Turn, fit, training_device
+from ansm_plugin.training.device import training_device
+from ansm_plugin.training.loop import Step, StepOutput, Turn, fit
 
 Recipe = Literal["ffa", "mgr"]
 Parts = dict[str, Callable[[], object]]

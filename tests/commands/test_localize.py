@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -24,6 +25,11 @@ def folder(tmp_path: Path) -> Path:
     """Return a folder with a photograph."""
     Image.fromarray(photograph(64, 96)).save(tmp_path / "photo.png")
     return tmp_path
+
+
+def results(folder: Path) -> list[str]:
+    """Return the names of the PNG files among the results."""
+    return sorted(p.name for p in (folder / "out").glob("*.png"))
 
 
 def localize(folder: Path, *arguments: str) -> int:
@@ -58,7 +64,7 @@ def test_16_bit_and_cmyk_photographs_work(folder: Path) -> None:
     Image.fromarray(deep).save(folder / "deep.png")
     Image.fromarray(photograph(64, 96)).convert("CMYK").save(folder / "print.jpg")
     assert localize(folder, "deep.png", "print.jpg") == 0
-    assert len(list((folder / "out").iterdir())) == 4
+    assert len(results(folder)) == 6
 
 
 def test_one_bad_photograph_does_not_lose_the_others(
@@ -76,21 +82,20 @@ def test_one_bad_photograph_does_not_lose_the_others(
     assert "5 of 6 photographs failed" in said
     assert all(name in said for name in bad)
     assert "Traceback" not in said
-    written = sorted(p.name for p in (folder / "out").iterdir())
-    assert written == ["photo-mask.png", "photo-overlay.png"]
+    assert results(folder) == ["photo-mask.png", "photo-overlay.png", "photo-probability.png"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def save(self: Image.Image, stream, *args: object, **options: object) -> None:  # type: ignore[no-untyped-def]
+    def write(stream: BinaryIO, pixels: object) -> None:
         stream.write(b"half a picture")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", save)
+    monkeypatch.setattr("ansm_plugin.data.paint.write_png", write)
     assert localize(folder, "photo.png") == 2
     assert "No space left on device" in capsys.readouterr().err
-    assert list((folder / "out").iterdir()) == []
+    assert [p.name for p in (folder / "out").iterdir()] == ["index.html"]
 
 
 def test_an_output_that_is_a_file_is_refused(
@@ -125,7 +130,7 @@ def test_a_folder_stands_for_its_photographs(folder: Path) -> None:
     for name in ("one", "two"):
         Image.fromarray(photograph(40, 40)).save(folder / "album" / f"{name}.png")
     assert localize(folder, "album") == 0
-    assert len(list((folder / "out").iterdir())) == 4
+    assert len(results(folder)) == 6
 
 
 def test_another_localizer_needs_its_ansm_or_bare(
@@ -238,10 +243,11 @@ def test_recursive_enters_folders_and_keeps_names_apart(folder: Path, evidence: 
 def test_results_inside_the_folder_are_not_localized_again(folder: Path) -> None:
     (folder / "album").mkdir()
     (folder / "photo.png").rename(folder / "album" / "photo.png")
-    arguments = ["localize", str(folder / "album"), *BRIGHT, "--recursive"]
+    output = folder / "album" / "out"
+    arguments = ["localize", str(folder / "album"), *BRIGHT, "--recursive", "--no-page", "--force"]
     for _ in range(2):
-        assert main([*arguments, "--output", str(folder / "album" / "out")]) == 0
-    assert len(list((folder / "album" / "out").rglob("*.png"))) == 2
+        assert main([*arguments, "--output", str(output)]) == 0
+    assert len(list(output.rglob("*.png"))) == 3
 
 
 def test_two_photographs_of_one_stem_in_a_folder_keep_their_suffixes(folder: Path) -> None:

@@ -13,13 +13,13 @@ from support.image_files import pairs_in, photograph, saved, square
 
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.data.forgeries import ForgeryConfig
+from ansm_plugin.data.lists import read_pair_list
 from ansm_plugin.data.pairs import (
     Pair,
     find_pairs,
     list_images,
     match_folders,
     read_pair,
-    read_pair_list,
 )
 from ansm_plugin.data.samples import WholeImages
 from ansm_plugin.errors import ImageError

@@ -56,3 +56,8 @@ def test_halving_averages_blocks_of_four() -> None:
     half = halved(photograph)
     assert half.shape == (3, 4, 3)
     assert np.abs(half - blocks).max() <= 1
+
+
+def test_any_number_of_processes_makes_the_same_scenes() -> None:
+    one, two = (procedural(6, seed=3, size=64, processes=count) for count in (1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))

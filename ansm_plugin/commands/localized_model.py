@@ -1,0 +1,137 @@
+"""The model of `localize`: what it computes, and what the results say of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ansm_plugin.backbones import reference
+from ansm_plugin.commands.localize_options import LocalizeOptions
+from ansm_plugin.commands.localized import SCORE_MEANING, Localize, localizing
+from ansm_plugin.data.cautions import TrainedOn
+from ansm_plugin.data.listing import LeftOut
+from ansm_plugin.data.tiles import TILE
+from ansm_plugin.defended import DefendedLocalizer
+from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.report.record import About
+from ansm_plugin.weights.metadata import read_json
+from ansm_plugin.weights.tensors import read_metadata, sha256_of
+
+_OUR_LICENCE = "Apache-2.0"  # of the weights inside the package
+
+
+@dataclass(frozen=True)
+class LocalizedModel:
+    """A localizer, bare or defended, in eval mode, how it is called, and the user's options."""
+
+    model: nn.Module
+    spec: LocalizerSpec
+    options: LocalizeOptions
+
+    @functools.cached_property
+    def localizer_sha256(self) -> str:
+        """The fingerprint of the localizer's state."""
+        model = self.model
+        return fingerprint(model.localizer if isinstance(model, DefendedLocalizer) else model)
+
+    def localizing(self) -> Localize:
+        """Return how one photograph is localized.
+
+        Raises:
+            AnsmError: a score is needed and the ANSM was not calibrated.
+        """
+        gate, abstain = self.options.gate, self.options.abstain
+        return localizing(self.model, self.spec, self._tile, gate=gate, abstain=abstain)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that decides a result beside the photograph, as JSON holds it."""
+        model, options = self.model, self.options
+        settings = {
+            "localizer": self.localizer_sha256,
+            "spec": asdict(self.spec),
+            "ansm": fingerprint(model.ansm) if isinstance(model, DefendedLocalizer) else None,
+            "ansm_precision": options.ansm_precision,
+            "threshold": options.threshold,
+            "gate": options.gate,
+            "abstain": options.abstain,
+            "tile": self._tile,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(settings))  # tuples as lists
+        return plain
+
+    def trained_on(self) -> TrainedOn:
+        """Return what the file of the localizer's weights says that they were trained on."""
+        file = self._localizer_file
+        if file is None or file.suffix != ".safetensors":
+            return TrainedOn()
+        table = read_json(read_metadata(file), "trained_on", file)
+        return TrainedOn.from_table(table if isinstance(table, dict) else {})
+
+    def about(self, left_out: Sequence[LeftOut], device: torch.device) -> About:
+        """Return what the results of a run have in common."""
+        file, ansm = self._localizer_file, self._ansm_file
+        return About(
+            localizer=self.options.model.localizer or reference.DEFAULT_LOCALIZER,
+            localizer_sha256=self.localizer_sha256,
+            localizer_licence=_licence(file),
+            ansm=None if ansm is None else ansm.name if _is_ours(ansm) else str(ansm),
+            ansm_sha256=None if ansm is None else sha256_of(ansm),
+            ansm_version=None if ansm is None else read_metadata(ansm).get("format_version"),
+            ansm_licence=_licence(ansm),
+            threshold=self.options.threshold,
+            device=str(device),
+            time=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=self.options.command_line,
+            version=_version(),
+            score_meaning=SCORE_MEANING,
+            left_out=tuple((entry["file"], entry["reason"]) for entry in left_out),
+        )
+
+    @property
+    def _tile(self) -> int:
+        return TILE if self.options.tile is None else self.options.tile
+
+    @property
+    def _localizer_file(self) -> Path | None:
+        """The file of the localizer's weights; None where they come from the user's own code."""
+        base, weights, _ = reference.split_name(
+            self.options.model.localizer or reference.DEFAULT_LOCALIZER
+        )
+        if weights is None and base in reference.REFERENCE:
+            return reference.packaged_weights(base)
+        return weights
+
+    @property
+    def _ansm_file(self) -> Path | None:
+        """The file of the ANSM; None where the localizer is bare."""
+        return None if self.options.bare else self.options.model.ansm or reference.packaged_ansm()
+
+
+def _licence(file: Path | None) -> str | None:
+    """Return the licence of weights: what their file says; ours where they come with us."""
+    if file is None:
+        return None
+    said = read_metadata(file) if file.suffix == ".safetensors" else {}
+    return said.get("licence") or said.get("license") or (_OUR_LICENCE if _is_ours(file) else None)
+
+
+def _is_ours(file: Path) -> bool:
+    """Return whether a file lies inside the package."""
+    return file.resolve().is_relative_to(reference.asset("").resolve())
+
+
+def _version() -> str:
+    try:
+        return version("ansm_plugin")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,300 @@
+"""What `ansm localize` says of its photographs, and how it goes on after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+from support.bright import photograph, soft
+
+from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
+from ansm_plugin.cli import main
+from ansm_plugin.data.probability import read_probabilities
+from ansm_plugin.errors import LocalizerError
+from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.photograph import localize_image
+from ansm_plugin.weights.tensors import sha256_of
+
+SOFT = ("--localizer", "support.bright:soft", "--bare")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Return a folder of three photographs, a damaged one and a note."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.jpg", "c.png")):
+        Image.fromarray(photograph(64, 96, seed)).save(folder / name)
+    (folder / "d.png").write_text("no image")
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def localize(album: Path, *options: str) -> int:
+    """Localize the album into `out` beside it."""
+    return main(["localize", str(album), "--output", str(album.parent / "out"), *SOFT, *options])
+
+
+def numbers(album: Path, *options: str) -> dict[str, Any]:
+    """Localize the album and return the JSON."""
+    file = album.parent / "numbers.json"
+    assert localize(album, *options, "--json", str(file)) == 2  # one is damaged
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def times(album: Path) -> dict[str, int]:
+    """Return when each mask was written."""
+    return {p.name: p.stat().st_mtime_ns for p in (album.parent / "out").glob("*-mask.png")}
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+def test_the_map_of_probabilities_is_that_of_the_localizer(album: Path) -> None:
+    localize(album)
+    found = read_probabilities(album.parent / "out" / "a-probability.png")
+    mask = np.asarray(Image.open(album.parent / "out" / "a-mask.png"))
+    assert found.shape == (64, 96)
+    assert found[10:30, 10:30] == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-5)
+    assert len(np.unique(found)) > 256  # more than 8 bits
+    assert np.array_equal(found > 0.5, mask == 255)
+
+
+def test_the_json_holds_all_that_is_known_of_each_photograph(album: Path) -> None:
+    found = numbers(album)
+    a, b, _ = found["photographs"]
+    assert (a["file"], a["width"], a["height"]) == (str(album / "a.png"), 96, 64)
+    assert (a["format"], a["bytes"]) == ("PNG", (album / "a.png").stat().st_size)
+    assert len(a["sha256"]) == 64
+    (region,) = a["regions"]
+    assert [region[k] for k in ("x", "y", "width", "height", "area")] == [10, 10, 20, 20, 400]
+    assert 0.95 < region["mean"] <= region["highest"] <= 1
+    assert a["marked_share"] == pytest.approx(400 / (64 * 96))
+    assert a["score"] > 0.95
+    assert a["verdict"] == "bare"
+    assert [w["kind"] for w in a["warnings"]] == ["too small"]
+    assert b["jpeg_quality"] == 75
+    assert b["subsampling"] == "4:2:0"
+    assert b["seconds"] > 0
+    assert found["about"]["localizer"] == SOFT[1]
+    assert "support.bright:soft" in found["about"]["command"]
+
+
+def test_the_model_is_named_with_sha256_and_licence(tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(photograph(64, 96)).save(photo)
+    file, output = tmp_path / "n.json", str(tmp_path / "out")
+    assert main(["localize", str(photo), "--output", output, "--json", str(file)]) == 0
+    about = json.loads(file.read_text())["about"]
+    assert about["localizer"] == DEFAULT_LOCALIZER
+    assert about["ansm"] == packaged_ansm().name
+    assert about["ansm_sha256"] == sha256_of(packaged_ansm())
+    assert about["localizer_sha256"] == fingerprint(build_localizer(DEFAULT_LOCALIZER))
+    assert about["ansm_licence"] == about["localizer_licence"] == "Apache-2.0"
+
+
+def test_what_the_weights_were_trained_on_decides_a_warning(tmp_path: Path) -> None:
+    photo, weights, file = tmp_path / "a.png", tmp_path / "w.safetensors", tmp_path / "n.json"
+    Image.fromarray(photograph(300, 300)).save(photo)
+    known = {"trained_on": json.dumps({"sides": [200, 280]}), "licence": "CC0"}
+    save_file(soft().state_dict(), weights, metadata=known)
+    options = ["--localizer", f"{SOFT[1]}@{weights}", "--bare", "--json", str(file)]
+    assert main(["localize", str(photo), "--output", str(tmp_path / "out"), *options]) == 0
+    found = json.loads(file.read_text())
+    (warning,) = found["photographs"][0]["warnings"]
+    assert warning["kind"] == "outside the model's range"
+    assert found["about"]["localizer_licence"] == "CC0"
+
+
+def test_failures_and_what_was_left_out_are_in_json_and_csv(album: Path) -> None:
+    table = album.parent / "numbers.csv"
+    found = numbers(album, "--csv", str(table))
+    (failed,) = found["failed"]
+    assert failed["file"] == str(album / "d.png")
+    assert "not an image" in failed["error"]
+    assert {Path(e["file"]).name for e in found["left_out"]} == {"d.png", "notes.txt"}
+    rows = {Path(row["file"]).name: row for row in csv.DictReader(io.StringIO(table.read_text()))}
+    assert list(rows) == ["a.png", "b.jpg", "c.png", "d.png", "notes.txt"]
+    assert float(rows["a.png"]["score"]) == found["photographs"][0]["score"]
+    assert json.loads(rows["a.png"]["regions"]) == found["photographs"][0]["regions"]
+    assert "not an image" in rows["d.png"]["error"]
+    assert rows["notes.txt"]["error"].startswith("left out: ")
+
+
+def test_a_text_of_a_file_is_no_formula_in_the_csv(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0131] = "=HYPERLINK(1)"
+    Image.fromarray(photograph(64, 96)).save(tmp_path / "photo.jpg", exif=exif)
+    table = tmp_path / "t.csv"
+    output = ["--output", str(tmp_path / "out"), "--csv", str(table)]
+    assert main(["localize", str(tmp_path / "photo.jpg"), *output, *SOFT]) == 0
+    (row,) = csv.DictReader(io.StringIO(table.read_text()))
+    assert row["software"] == "'=HYPERLINK(1)"
+
+
+def test_the_page_is_written_unless_it_is_not_wanted(album: Path) -> None:
+    localize(album)
+    text = (album.parent / "out" / "index.html").read_text("utf-8")
+    assert all(name in text for name in ("a.png", "b.jpg", "c.png", "d.png", "notes.txt"))
+    assert (album.parent / "out" / "previews").is_dir()
+    assert main(["localize", str(album), "--output", str(album.parent / "bare"), *SOFT,
+                 "--no-page"]) == 2  # fmt: skip
+    assert not (album.parent / "bare" / "index.html").exists()
+    assert not (album.parent / "bare" / "previews").exists()
+
+
+def test_the_threshold_decides_the_mask_alone(album: Path, capsys: Capture) -> None:
+    low, high = (
+        numbers(album, "--force", "--threshold", t)["photographs"][0] for t in ("0.1", "0.9")
+    )
+    assert low["marked_share"] > high["marked_share"]
+    assert low["score"] == high["score"]
+    assert localize(album, "--threshold", "1.5") == 2
+    assert "--threshold is 1.5; it must be between 0 and 1" in capsys.readouterr().err
+
+
+def test_the_last_lines_say_how_many_and_where_to_look_first(album: Path, capsys: Capture) -> None:
+    Image.new("RGB", (640, 480)).save(album / "dark.png")
+    localize(album)
+    said = capsys.readouterr().out
+    assert "5 photographs: 3 with marks, 3 with warnings, 1 failed" in said
+    first = said[said.index("look at these first") :]
+    assert "  3. " in first
+    assert "dark.png" not in first
+    assert f"page: {album.parent / 'out' / 'index.html'}" in first
+
+
+# --- earlier results ------------------------------------------------------------------------------
+
+
+def test_earlier_results_are_replaced_with_force_alone(album: Path, capsys: Capture) -> None:
+    localize(album)
+    before = times(album)
+    capsys.readouterr()
+    assert localize(album) == 2
+    said = capsys.readouterr().err
+    assert "holds earlier results: index.html, localized.jsonl, a-mask.png and" in said
+    assert "--resume" in said
+    assert "--force" in said
+    assert times(album) == before
+    assert localize(album, "--resume", "--force") == 2
+    assert "choose one" in capsys.readouterr().err
+    localize(album, "--force")
+    assert all(after > before[name] for name, after in times(album).items())
+
+
+def test_resume_computes_what_is_missing_or_changed_alone(album: Path) -> None:
+    first = numbers(album)
+    before = times(album)
+    Image.fromarray(photograph(64, 96, 9)).save(album / "c.png")
+    (album.parent / "out" / "b-overlay.png").unlink()
+    Image.fromarray(photograph(64, 96, 10)).save(album / "e.png")
+    second = numbers(album, "--resume")
+    written = {name for name, time in times(album).items() if time != before.get(name)}
+    assert written == {"b-mask.png", "c-mask.png", "e-mask.png"}
+    assert second["photographs"][0] == first["photographs"][0]
+    assert [Path(p["file"]).name for p in second["photographs"]] == [
+        "a.png", "b.jpg", "c.png", "e.png"
+    ]  # fmt: skip
+
+
+def test_resume_with_other_options_is_refused_and_names_them(album: Path, capsys: Capture) -> None:
+    localize(album)
+    before = times(album)
+    capsys.readouterr()
+    assert localize(album, "--resume", "--threshold", "0.7") == 2
+    assert "threshold is 0.5 there and 0.7 now" in capsys.readouterr().err
+    assert times(album) == before
+
+
+def test_a_damaged_line_of_the_records_is_done_again(album: Path) -> None:
+    localize(album)
+    before = times(album)
+    records = album.parent / "out" / "localized.jsonl"
+    lines = records.read_text().splitlines()
+    damaged = json.loads(lines[1]) | {"record": {"file": 3}}
+    records.write_text("\n".join([lines[0], json.dumps(damaged), lines[2][:40]]))
+    localize(album, "--resume")
+    assert {n for n, t in times(album).items() if t != before[n]} == {"b-mask.png", "c-mask.png"}
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    album: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    calls = []
+
+    def stopped(*given: Any, **options: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return localize_image(*given, **options)
+
+    monkeypatch.setattr("ansm_plugin.commands.localized.localize_image", stopped)
+    assert localize(album) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert set(times(album)) == {"a-mask.png", "b-mask.png"}
+    localize(album, "--resume")
+    assert len(calls) == 4
+    assert set(times(album)) == {"a-mask.png", "b-mask.png", "c-mask.png"}
+
+
+def test_one_failure_while_computing_loses_no_other(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(*given: Any, **options: Any) -> Any:
+        if given[2][0, 0, 0] == photograph(64, 96, 0)[0, 0, 0]:
+            raise LocalizerError("it does not like this one")
+        return localize_image(*given, **options)
+
+    monkeypatch.setattr("ansm_plugin.commands.localized.localize_image", picky)
+    found = numbers(album)
+    assert [Path(p["file"]).name for p in found["photographs"]] == ["b.jpg", "c.png"]
+    a, _ = found["failed"]
+    assert a["error"] == "it does not like this one"
+    assert a["width"] == 96  # what was found before stays
+
+
+SLOW = """import time
+from support.bright import bright as quick
+def slow():
+    model = quick()
+    model.register_forward_hook(lambda *_: time.sleep(0.3))
+    return model
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_killed_run_goes_on(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (album.parent / "slow_code.py").write_text(SLOW)
+    output = album.parent / "out"
+    arguments = ["localize", str(album), "--output", str(output), "--no-page", "--bare"]
+    arguments += ["--localizer", "slow_code:slow"]
+    code = f"from ansm_plugin.cli import main; main({arguments!r})"
+    where = {"PYTHONPATH": os.pathsep.join([str(album.parent), *sys.path])}
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **where})
+    records, deadline = output / "localized.jsonl", time.monotonic() + 240  # of a busy machine
+    while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = times(album)
+    assert "a-mask.png" in before
+    monkeypatch.syspath_prepend(album.parent)
+    assert main([*arguments, "--resume"]) == 2  # one is damaged
+    after = times(album)
+    assert set(after) == {"a-mask.png", "b-mask.png", "c-mask.png"}
+    assert after["a-mask.png"] == before["a-mask.png"]
+    assert not list(output.rglob("*.part"))
