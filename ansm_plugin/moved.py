@@ -18,6 +18,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "adapters": ("weights.adapters",),
     "anti_forensics": (
         "evaluation.attack_set",
+        "evaluation.attacked_files",
         "evaluation.manifest",
     ),
     "attacked": ("training.cache",),
@@ -34,7 +35,7 @@ MOVED: dict[str, tuple[str, ...]] = {
         "commands.demo",
     ),
     "evaluation.alarms": ("evaluation.checks.alarms",),
-    "evaluation.cells": ("evaluation.images",),
+    "evaluation.cells": ("evaluation.images", "evaluation.parts"),
     "evaluation.curves": ("report.curves",),
     "evaluation.html": ("report.page",),
     "evaluation.image_quality": ("metrics.image_quality",),
@@ -64,7 +65,7 @@ MOVED: dict[str, tuple[str, ...]] = {
         "data.codec",
         "data.blur",
     ),
-    "lists": ("data.pairs",),
+    "lists": ("data.pairs", "data.lists"),
     "localize": (
         "data.paint",
         "photograph",
@@ -96,6 +97,21 @@ MOVED: dict[str, tuple[str, ...]] = {
     "tiles": ("data.tiles",),
     "toolkits.host_attacks": ("toolkits.robustness",),
 }
+
+
+# Old modules whose names are those of public functions today, and where these are: Python puts a
+# module that is imported in the place of the name in the package.
+_FUNCTIONS = {"localize": "api.calls"}
+
+
+class _Called(ModuleType):
+    """An old module that can be called as the function that has its name today."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Return what the function returns."""
+        name = self.__name__.partition(".")[2]
+        function = getattr(importlib.import_module(f"{_ROOT}.{_FUNCTIONS[name]}"), name)
+        return function(*arguments, **options)
 
 
 class _Finder:
@@ -132,6 +148,10 @@ class _Finder:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__getattr__ = look_up  # type: ignore[method-assign]
+        name = module.__name__.partition(".")[2]
+        if name in _FUNCTIONS:
+            module.__class__ = _Called
+            module.__doc__ = f"An old module; called, it is {_ROOT}.{_FUNCTIONS[name]}.{name}."
 
 
 def install() -> None:

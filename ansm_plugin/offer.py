@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 DEFENSES = "forensics.defenses"
 MODELS = "forensics.models"
-GROUPS = (DEFENSES, MODELS, "imdlbenco.plugins", "forensichub.plugins", "ansm_plugin.localizers")
+GROUPS = (
+    *(DEFENSES, MODELS, "imdlbenco.plugins", "forensichub.plugins"),
+    *("ansm_plugin.localizers", "ansm_plugin.attacks"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,14 @@ from torch import Tensor
 
 from ansm_plugin.attack_score import AttackScore, features, fit_score
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.attacks.seeds import attack_generator, image_generators, integers
 from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation.channels import channel
 from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.modes import device_of
+from ansm_plugin.system.device import CPU, tf32
+from ansm_plugin.system.memory import Capacity
 from ansm_plugin.system.progress import Progress, silent
 
 _ORIGINAL = "none"  # nothing is done to the image
@@ -141,9 +144,10 @@ def observe(defended: DefendedLocalizer[Any], pixels: Tensor) -> Tensor:
 
     Shape: `(B, 3, H, W)` in [0, 1] -> `(B, F)`.
     """
-    with torch.no_grad():
-        parts = [features(*defended.pixels.examine(part)) for part in _batches(pixels)]
-    return torch.cat(parts).cpu()
+    device = device_of(defended)
+    with torch.no_grad(), tf32(device, on=False):
+        parts = [features(*defended.pixels.examine(p.to(device))).cpu() for p in _batches(pixels)]
+    return torch.cat(parts)
 
 
 def _processed(name: str, images: Tensor, config: Calibration) -> Tensor:
@@ -159,13 +163,16 @@ def _attacked(
 ) -> Tensor:
     bare = mask_forward(defended.localizer, defended.spec)
     spec = attack_spec(name, steps=config.steps)
-    generator = attack_generator(config.seed, f"score {name}", 0, 0)
-    radii = torch.tensor(config.eps_255)
-    done = []
-    for part, truth in zip(_batches(images), _batches(masks), strict=True):
-        drawn = radii[torch.randint(len(radii), (len(part),), generator=generator)] / 255
-        done.append(run_attack(bare, part, truth, drawn, spec, generator=generator))
-    return torch.cat(done)
+    radii, device = torch.tensor(config.eps_255), device_of(defended)
+
+    def attacked(rows: slice) -> Tensor:
+        own = image_generators(config.seed, f"score {name}", 0, range(rows.start, rows.stop))
+        drawn = radii[integers(len(radii), (len(own),), own)] / 255
+        part, truth = (tensor[rows].to(device) for tensor in (images, masks))
+        return run_attack(bare, part, truth, drawn, spec, generator=own).cpu()
+
+    most = _BATCH if device.type == CPU.type else None
+    return Capacity().run(attacked, len(images), name, most=most)
 
 
 def _batches(images: Tensor) -> tuple[Tensor, ...]:

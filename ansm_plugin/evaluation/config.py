@@ -9,6 +9,7 @@ from ansm_plugin.attacks import attack_spec
 from ansm_plugin.attacks.aims import AIMS, DECOY, MARK, Aim
 from ansm_plugin.attacks.objectives import MASKLESS
 from ansm_plugin.attacks.radius import require_radii_255
+from ansm_plugin.attacks.spec import ForeignAttack, require_startable
 from ansm_plugin.data.tiles import TILE, Tiling
 from ansm_plugin.errors import ConfigError, unknown_name
 from ansm_plugin.evaluation.channels import channel
@@ -107,6 +108,7 @@ class EvaluationConfig:
                 f"white_box_restarts is {self.white_box_restarts}; an attack runs at least once."
             )
         _require_aims(self.aims, self.aim_attacks)
+        _require_led(self.adaptive, self.white_box_attacks)
         for field in ("eps_255", "white_box_eps_255"):
             require_radii_255(field, getattr(self, field))
         for field in ("precision", "attack_precision"):
@@ -138,8 +140,22 @@ def _require_aims(aims: tuple[str, ...], attacks: tuple[str, ...]) -> None:
                 f"aim_attacks is {attacks}, but {name} is told no mask, so none can be wrong. Name "
                 "attacks that are, such as pgd or mifgsm."
             )
+        if MARK in aims and isinstance(attack_spec(name), ForeignAttack):
+            raise ConfigError(
+                f"aim_attacks is {attacks}, but {name} is a function that goes away from the mask "
+                f"it is told, never towards it: leave {MARK} out of the aims, or name our attacks."
+            )
     if aims and not attacks:
         raise ConfigError("aim_attacks is empty; name an attack, or leave aims empty.")
+
+
+def _require_led(ways: tuple[str, ...], attacks: tuple[str, ...]) -> None:
+    """Raise ConfigError where the attack that is helped is a function, which takes no help."""
+    led = [way for way in ways if way in (WARM_START, EXPECTATION)]
+    if led:
+        require_startable(
+            f"adaptive ({', '.join(led)}) helps the first of white_box_attacks, which", attacks[:1]
+        )
 
 
 def full() -> EvaluationConfig:

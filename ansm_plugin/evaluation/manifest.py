@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
+from ansm_plugin.attacks.foreign import find
 from ansm_plugin.attacks.radius import require_radii_255
-from ansm_plugin.attacks.spec import require_attacks
+from ansm_plugin.attacks.spec import ATTACKS, require_attacks
 from ansm_plugin.system.typed import from_table
 
 MANIFEST = "manifest.json"
@@ -132,10 +133,12 @@ class Manifest:
 
 def made_with(localizer: dict[str, Any], plan: AttackPlan) -> dict[str, Any]:
     """Return what decides the files of a set, beside the images, as its JSON holds it."""
-    return {"localizer": localizer, **json.loads(json.dumps(asdict(plan)))}
+    code = {name: find(name).code for name in plan.attacks if name not in ATTACKS}
+    told = {"code": code} if code else {}  # of attacks of other packages: another is another set
+    return {"localizer": localizer, **json.loads(json.dumps(asdict(plan))), **told}
 
 
-class _Table(TypedDict):
+class _Always(TypedDict):
     """The fields of `manifest.json`, in which plan and manifest lie flat."""
 
     localizer: dict[str, Any]
@@ -145,3 +148,9 @@ class _Table(TypedDict):
     seed: int
     skipped: tuple[str, ...]
     files: tuple[AttackedFile, ...]
+
+
+class _Table(_Always, total=False):
+    """And those of some: the code of attacks of other packages, by their names."""
+
+    code: dict[str, str]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.data.listing import LeftOut, list_folder
-from ansm_plugin.data.pairs import Pair, Pairing, match_folders, read_pair_list
+from ansm_plugin.data.lists import is_list, read_pair_list
+from ansm_plugin.data.pairs import Pairing, match_folders
 from ansm_plugin.data.samples import Sample, WholeImages, crop_samples, first_size, look
-from ansm_plugin.errors import ConfigError
+from ansm_plugin.system.progress import Progress, silent
 
 CROPS = 96  # that are made where no number is given
 VALIDATION = 16  # images that baselines are tuned on
@@ -36,60 +38,117 @@ class Material(NamedTuple):
         return first_size(self.scored)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where images come from.
+
+    Attributes:
+        images: folder of images, or a list of pairs; with `masks`, forged images; a folder alone,
+            photographs that forgeries are made of. None: the built-in photographs that no packaged
+            weights were trained on.
+        masks: folder of masks with the same stems.
+        pattern: only images whose file name matches.
+        count: at most this many images; None: all pairs, or `CROPS` forgeries.
+        recursive: whether folders are entered; images are named by their paths below `images` then.
+        allow_outside: whether the paths of a list may lead out of its folder.
+    """
+
+    images: Path | None = None
+    masks: Path | None = None
+    pattern: str = "*"
+    count: int | None = None
+    recursive: bool = False
+    allow_outside: bool = False
+
+    @property
+    def holds_pairs(self) -> bool:
+        """Whether images come with masks, by folders or by a list."""
+        return self.images is not None and (self.masks is not None or is_list(self.images))
+
+    def data(self, count: int) -> DataConfig:
+        """Return the crops that are cut or forged of these images."""
+        return replace(
+            demo_data(self.count or count),
+            images=self.images,
+            masks=self.masks,
+            pattern=self.pattern,
+            recursive=self.recursive,
+            allow_outside=self.allow_outside,
+        )
+
+
 def read_material(
-    images: Path | None,
-    masks: Path | None,
-    pattern: str,
-    count: int | None,
-    validation: int,
-    *,
-    recursive: bool = False,
-    authentic: bool = False,
+    source: Source, validation: int, *, authentic: bool = False, progress: Progress = silent
 ) -> Material:
     """Return whole images with their masks, or forgeries of the photographs that are given.
 
-    `images` may be a list of pairs, such as the dataset.json of `ansm attack`. Of pairs the last
-    `validation` ones are kept apart; forgeries to tune on are made anew. Without `images` the
-    photographs are the built-in ones that no packaged weights were trained on. With `recursive`
-    folders are entered, and images named by their paths below `images`. With `authentic` crops
-    that nobody forged stand beside the forgeries, see `made_samples`.
+    Of pairs the last `validation` ones are kept apart to tune baselines on. Where no more than that
+    are there, or none of the last ones is forged, all are scored, and forgeries to tune on are made
+    of the built-in photographs, with a warning. Forgeries to tune on are made anew.
+
+    Args:
+        source: where the images come from.
+        validation: how many images to tune on.
+        authentic: whether crops that nobody forged stand beside the forgeries, see `made_samples`.
+        progress: called with "read images", finished and all pairs, and no logs.
 
     Raises:
-        ConfigError: too few pairs are left to score.
         AnsmError: a file or a folder cannot be used.
     """
-    if images is not None and (masks is not None or images.suffix == ".json"):
-        pairs, left_out = (
-            match_folders(images, masks, pattern, recursive=recursive)
-            if masks
-            else Pairing(read_pair_list(images), ())
-        )
-        kept = len(pairs) - validation
-        if kept < 1:
-            raise ConfigError(
-                f"{len(pairs)} pairs were found and {validation} of them are needed to tune the "
-                "baselines; give more pairs, or --baselines none."
-            )
-        root = images if recursive and masks else None
-        return _whole(pairs[:kept][:count], pairs[kept:], root)._replace(left_out=left_out)
-    data = replace(demo_data(count or CROPS), images=images, masks=masks, pattern=pattern)
-    data = replace(data, recursive=recursive)
-    tuning = replace(data, count=max(1, validation), seed=data.seed + 1)
-    others = list_folder(images, pattern, recursive=recursive).left_out if images else ()
+    if source.holds_pairs:
+        return _of_pairs(source, validation, progress)
+    data = source.data(CROPS)
+    images = source.images
+    others = list_folder(images, source.pattern, recursive=source.recursive) if images else None
     return Material(
         made_samples(data, authentic=authentic),
-        crop_samples(load_crops(tuning)) if validation else [],
-        others,
+        _to_tune_on(data, validation),
+        others.left_out if others else (),
     )
 
 
-def _whole(scored: Sequence[Pair], validation: Sequence[Pair], root: Path | None) -> Material:
-    """Look at all pairs together, so that all bad ones are named and nothing is said twice."""
-    seen = look([*scored, *validation])
-    return Material(
-        WholeImages(scored, root, seen=seen[: len(scored)]),
-        WholeImages(validation, root, seen=seen[len(scored) :]),
+def _of_pairs(source: Source, validation: int, progress: Progress) -> Material:
+    """Return all pairs, the last ones kept apart where they are many."""
+    images, masks = source.images, source.masks
+    assert images is not None
+    pairs, left_out = (
+        match_folders(images, masks, source.pattern, recursive=source.recursive)
+        if masks
+        else Pairing(read_pair_list(images, allow_outside=source.allow_outside), ())
     )
+    kept = max(0, len(pairs) - validation) or len(pairs)
+    chosen = pairs[:kept][: source.count]
+    root = images if source.recursive and masks else None
+    # Together, so that all bad ones are named and nothing is said twice.
+    seen = look([*chosen, *pairs[kept:]], progress)
+    scored, apart = seen[: len(chosen)], seen[len(chosen) :]
+    if any(one.is_forged for one in apart) or not validation:
+        to_tune: Sequence[Sample] = WholeImages([one.pair for one in apart], root, seen=apart)
+    else:
+        _say_too_few(len(pairs), validation)
+        scored = [*scored, *apart][: source.count]
+        to_tune = _to_tune_on(demo_data(CROPS), validation)
+    return Material(WholeImages([one.pair for one in scored], root, seen=scored), to_tune, left_out)
+
+
+def _say_too_few(pairs: int, validation: int) -> None:
+    why = (
+        f"{pairs} pairs are too few to keep {validation} of them apart to tune the baselines"
+        if pairs <= validation
+        else f"none of the last {validation} of {pairs} pairs, which would be kept apart to tune "
+        "the baselines, is forged"
+    )
+    warnings.warn(
+        f"{why}. All are scored, and baselines are tuned on {validation} forged crops of the "
+        "built-in photographs; give more forged pairs, or --baselines none.",
+        stacklevel=4,
+    )
+
+
+def _to_tune_on(data: DataConfig, count: int) -> list[Sample]:
+    """Return other forgeries of the same kind; none where none are needed."""
+    others = replace(data, count=max(1, count), seed=data.seed + 1)
+    return crop_samples(load_crops(others)) if count else []
 
 
 _SEED = 1

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansm_plugin.attacks.behind import modules_behind
+from ansm_plugin.attacks.seeds import SEED_RULE
 from ansm_plugin.data.samples import Facts
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation.config import EvaluationConfig
@@ -22,6 +23,7 @@ from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.scores import Scores, from_json, to_json
 from ansm_plugin.evaluation.transplant import Values
 from ansm_plugin.localizer.call import Forward
+from ansm_plugin.localizer.modes import device_of
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.system.lines import absorb_parts, append_line, part_of, read_lines
 from ansm_plugin.system.processes import ALONE, Processes
@@ -44,6 +46,7 @@ class Records:
         self._identity = identity
         self._known: dict[str, dict[str, Scores]] = {}
         self._noted: dict[str, Values] = {}
+        self._said: dict[str, tuple[str, ...]] = {}
         if path is not None:
             among.once(lambda: absorb_parts(path))
             if path.exists():
@@ -52,7 +55,7 @@ class Records:
 
     def __len__(self) -> int:
         """Return the number of finished parts."""
-        return len(self._known) + len(self._noted)
+        return len(self._known) + len(self._noted) + len(self._said)
 
     def get(self, key: str) -> dict[str, Scores] | None:
         """Return the scores per defence of a finished part."""
@@ -77,6 +80,16 @@ class Records:
             fields = {name: list(found) for name, found in values.items()}
             append_line(self._path, {"identity": self._identity, "key": key, "values": fields})
 
+    def said(self, key: str) -> tuple[str, ...] | None:
+        """Return the texts of a finished part."""
+        return self._said.get(key)
+
+    def say(self, key: str, texts: tuple[str, ...]) -> None:
+        """Keep texts, in the file at once."""
+        self._said[key] = texts
+        if self._path is not None:
+            append_line(self._path, {"identity": self._identity, "key": key, "texts": list(texts)})
+
     def _read(self, path: Path) -> None:
         for line in read_lines(path):
             # Of another release, or damaged: its part is computed again.
@@ -86,6 +99,8 @@ class Records:
                 if "values" in line:
                     values = {n: [float(v) for v in vs] for n, vs in line["values"].items()}
                     self._noted[line["key"]] = values
+                elif "texts" in line:
+                    self._said[line["key"]] = tuple(map(str, line["texts"]))
                 else:
                     parts = {name: from_json(v) for name, v in line["scores"].items()}
                     self._known[line["key"]] = parts
@@ -103,9 +118,11 @@ def _effort(noise: Noise) -> str:
         case BlackBox(through=through, queries=queries):
             return f"{through} {queries}"
         case Gradient(start=Gradient() as start):
-            return f"{noise.through} {noise.spec} from {start.through} {start.spec}"
+            return (
+                f"{noise.through} {noise.spec.identity} from {start.through} {start.spec.identity}"
+            )
         case Gradient() | Transfer():
-            return f"{noise.through} {noise.spec}"
+            return f"{noise.through} {noise.spec.identity}"
         case _:
             return " None"  # as 0.1 wrote it
 
@@ -116,10 +133,15 @@ def identity_of(
     facts: Facts,
     own: Mapping[str, Forward] | None = None,
 ) -> str:
-    """Return a hash of models, images and precision, and of modules of an attacker's own."""
+    """Return a hash of all that decides the scores of a cell, beside the cell itself.
+
+    Of models, images, precision, kind of device and the rule of seeds: what a run of another one
+    left, such as 0.1, is not used; its parts are computed again.
+    """
     inside = getattr(defended.ansm, "precision", "fp32")
     gate = defended.score if defended.gate else ""
     choices = f"{config.precision} {config.attack_precision} {inside} {config.seed} {config.tile}"
+    choices += f" seeds {SEED_RULE} {device_of(defended).type}"
     models = f"{fingerprint(defended)} {choices}{gate}"
     others = "".join(
         f" {name} {fingerprint(module)}"

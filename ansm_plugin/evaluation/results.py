@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ansm_plugin.attacks.aims import Aim
 from ansm_plugin.attacks.ball import Norm
@@ -17,35 +17,25 @@ from ansm_plugin.evaluation.summary import Summary as Summary
 from ansm_plugin.evaluation.transplant import Transplant
 from ansm_plugin.metrics.defence import harm, recovery
 from ansm_plugin.metrics.intervals import FEWEST_SOURCES
+from ansm_plugin.metrics.threats import BARE as BARE
+from ansm_plugin.metrics.threats import DEFENDED as DEFENDED
+from ansm_plugin.metrics.threats import NO_ATTACK as NO_ATTACK
+from ansm_plugin.metrics.threats import T0 as T0
+from ansm_plugin.metrics.threats import T1 as T1
+from ansm_plugin.metrics.threats import T2 as T2
+from ansm_plugin.metrics.threats import T3 as T3
+from ansm_plugin.metrics.threats import T4 as T4
+from ansm_plugin.metrics.threats import T5 as T5
+from ansm_plugin.metrics.threats import T6 as T6
+from ansm_plugin.metrics.threats import T35 as T35
+from ansm_plugin.metrics.threats import THREATS as THREATS
+from ansm_plugin.metrics.threats import Defence as Defence
+from ansm_plugin.metrics.threats import Threat as Threat
+from ansm_plugin.system.device import Computed
 from ansm_plugin.system.typed import from_table
 
-Threat = Literal["T0", "T1", "T2", "T3", "T3.5", "T4", "T5", "T6"]
-Defence = str  # BARE is the bare localizer, DEFENDED the defended one; others are baselines
-
-T0: Threat = "T0"
-T1: Threat = "T1"
-T2: Threat = "T2"
-T3: Threat = "T3"
-T35: Threat = "T3.5"
-T4: Threat = "T4"
-T5: Threat = "T5"
-T6: Threat = "T6"
-BARE: Defence = "none"
-DEFENDED: Defence = "ansm"
-NO_ATTACK = "none"  # name of the rows of images without attack
 WORST = "worst"  # name of the rows that take the strongest attack for each image
 WORST_L2 = "worst, l2"  # the same of attacks whose radius is a root mean square: another ball
-
-THREATS: dict[Threat, str] = {
-    T0: "no attack",
-    T1: "knows the localizer, not the module",
-    T2: "as T1, with attacks or radii that training did not have",
-    T3: "knows another localizer alone",
-    T35: "knows the localizer, and modules trained from our recipe, not this one",
-    T4: "knows localizer and module",
-    T5: "as T1; the image passes a channel before the defence",
-    T6: "sees the scores of the defended localizer alone",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +190,7 @@ class Evaluation:
         framing: authentic images attacked with a wrong mask; empty where not measured.
         left_out: entries of the image and mask folders that were not used, and why.
         transplant: what the module adds, without the image; None where not measured.
+        computed: device and precision of scores and attacks; None in files of 0.1.
     """
 
     localizer: str
@@ -216,6 +207,7 @@ class Evaluation:
     left_out: tuple[LeftOut, ...] = ()
     alarm_names: tuple[str, ...] | None = None
     transplant: Transplant | None = None
+    computed: Computed | None = None
 
     def __post_init__(self) -> None:
         """Let rows be asked for, whatever tuple they came in."""
@@ -238,6 +230,7 @@ class Evaluation:
             **({"framing": [row.as_json() for row in self.framing]} if self.framing else {}),
             **({"left_out": [dict(entry) for entry in self.left_out]} if self.left_out else {}),
             **({"transplant": self.transplant.as_json()} if self.transplant else {}),
+            **({"computed": asdict(self.computed)} if self.computed else {}),
         }
 
     @classmethod

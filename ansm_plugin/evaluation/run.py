@@ -8,7 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ansm_plugin.ansm import ANSM
 from ansm_plugin.attacks.adaptive import adaptive_forwards
+from ansm_plugin.attacks.captured import attack_forward
 from ansm_plugin.data.samples import Sample, require_samples
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer
@@ -19,6 +23,7 @@ from ansm_plugin.evaluation.checks.transplant import TransplantTest, attacked_no
 from ansm_plugin.evaluation.config import EXPECTATION, WARM_START, EvaluationConfig
 from ansm_plugin.evaluation.labels import Labels, versions
 from ansm_plugin.evaluation.own import with_all
+from ansm_plugin.evaluation.parts import NoiseMaker
 from ansm_plugin.evaluation.plan import FRAMED, plan, view_name
 from ansm_plugin.evaluation.records import Records, identity_of
 from ansm_plugin.evaluation.results import (
@@ -37,6 +42,8 @@ from ansm_plugin.evaluation.scoring import Bench, Scoring
 from ansm_plugin.evaluation.summary import Summary
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.modes import device_of, frozen_eval
+from ansm_plugin.system.device import Computed, computed, tf32
+from ansm_plugin.system.memory import Capacity
 from ansm_plugin.system.processes import ALONE, Processes
 from ansm_plugin.system.progress import Progress, silent
 
@@ -85,7 +92,8 @@ def evaluate(
         labels: names for the result.
         rivals: other defences, and what attackers of T3 and T3.5 have.
         records: file that keeps finished parts, so that the same call goes on after a kill.
-        progress: called with "evaluate", finished and all parts, and no logs.
+        progress: called with the name of a phase ("evaluate", then those of `every_alarm`), its
+            finished and all parts, and no logs.
         among: `processes()` where several processes call this alike: each takes its share of the
             batches, and all return what one process would.
 
@@ -104,9 +112,10 @@ def evaluate(
     own = rivals.own if T35 in config.threats else {}
     identity = among.once(lambda: identity_of(defended, config, facts, own)) if records else ""
     scoring = Scoring(bench, samples, facts, Records(records, identity, among))
-    with frozen_eval(defended):
+    # Attacks switch tf32 on for themselves.
+    with frozen_eval(defended), tf32(bench.device, on=False):
         scores = scoring.run(progress, among)
-        found = _judged(defended, bench, scoring, scores, among)
+        found = _judged(defended, bench, scoring, scores, progress, among)
     return replace(found, images=facts.images, **asdict(labels.filled(defended)))
 
 
@@ -115,6 +124,7 @@ def _judged(
     bench: Bench,
     scoring: Scoring,
     scores: Sequence[dict[Defence, Scores]],
+    progress: Progress,
     among: Processes,
 ) -> Evaluation:
     """Return the result of the scores of all cells, still without names and number of images."""
@@ -122,8 +132,9 @@ def _judged(
     transplant = scoring.transplant(among)
     rows = Rows(make_rows(bench.cells, scores, config.seed))
     framing: Framing = {of: tuple(make_framing(bench.cells, scores, of)) for of in FRAMED}
+    few, records = scoring.few_forged, scoring.records
     alarms = among.once(
-        lambda: every_alarm(rows, defended, scoring.few_forged(), config, framing, transplant)
+        lambda: every_alarm(rows, defended, few(), config, framing, transplant, records, progress)
     )
     return Evaluation(
         localizer="",
@@ -138,7 +149,16 @@ def _judged(
         seed=config.seed,
         framing=tuple(framing["authentic"]),
         transplant=transplant,
+        computed=_computed(defended, config, bench.device),
     )
+
+
+def _computed(
+    defended: DefendedLocalizer[Any], config: EvaluationConfig, device: torch.device
+) -> Computed:
+    inside = {"ANSM": defended.ansm.precision} if isinstance(defended.ansm, ANSM) else {}
+    precision = {"scores": config.precision, "attacks": config.attack_precision}
+    return computed(device, **precision, **inside)
 
 
 def _summary(rows: Rows, bench: Bench, scores: Sequence[dict[Defence, Scores]]) -> Summary:
@@ -177,14 +197,16 @@ def _bench(
     possible = tuple(w for w in config.adaptive if w in known or view_name(w) in views)
     config = replace(config, adaptive=possible)
     tiling = Tiling(config.tile, defended.spec.stride)
+    capacity = Capacity()
     scored = {
-        name: tiling.blended(forward)
+        name: tiling.blended(capacity.bounded(forward, f"score {name}"))
         for name, forward in (_pair(defended, config.precision) | dict(rivals.baselines)).items()
     }
+    pair = _attacked_pair(defended, config.attack_precision)
+    attacked = pair | dict(rivals.surrogates) | own | views
     cells = plan(config, list(rivals.baselines), list(rivals.surrogates), list(own))
     return Bench(
         cells=cells,
-        attacked=_pair(defended, config.attack_precision) | dict(rivals.surrogates) | own | views,
         scored=scored,
         suppress=tiling.blended(defended.pixels.suppress),
         transplant=TransplantTest(
@@ -195,8 +217,7 @@ def _bench(
             noise=attacked_noise(cells, config),
             samples=samples,
         ),
-        tiling=tiling,
-        config=config,
+        maker=NoiseMaker(forwards=attacked, config=config, tiling=tiling, capacity=capacity),
         device=device_of(defended),
     )
 
@@ -215,6 +236,14 @@ def _pair(defended: DefendedLocalizer[Any], precision: str) -> dict[str, Forward
     return {
         BARE: mask_forward(defended.localizer, defended.spec, precision=precision),
         DEFENDED: mask_forward(defended, defended.spec, precision=precision),
+    }
+
+
+def _attacked_pair(defended: DefendedLocalizer[Any], precision: str) -> dict[str, Forward]:
+    bare, spec = defended.localizer, defended.spec
+    return {
+        BARE: attack_forward(bare, spec, precision=precision),
+        DEFENDED: attack_forward(defended, spec, precision=precision, as_it_is=True),
     }
 
 

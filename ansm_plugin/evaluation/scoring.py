@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -14,13 +14,15 @@ from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.errors import ImageError
 from ansm_plugin.evaluation.checks.transplant import TransplantTest
 from ansm_plugin.evaluation.config import EvaluationConfig
-from ansm_plugin.evaluation.images import Batch, shared_noise
+from ansm_plugin.evaluation.images import Batch, make_together, shared_noise
+from ansm_plugin.evaluation.parts import PIXELS_TOGETHER, NoiseMaker
 from ansm_plugin.evaluation.plan import Cell
 from ansm_plugin.evaluation.records import Records, key_of
 from ansm_plugin.evaluation.results import DEFENDED, Defence
 from ansm_plugin.evaluation.scores import Scores, against, joined, left_out, quality_of, score
 from ansm_plugin.evaluation.transplant import Transplant, Values, mean_of
 from ansm_plugin.localizer.call import Forward
+from ansm_plugin.system.device import CPU
 from ansm_plugin.system.processes import Processes
 from ansm_plugin.system.progress import Progress
 
@@ -34,23 +36,24 @@ class Bench:
 
     Attributes:
         cells: the attacks.
-        attacked: what they go through, by name: pixels -> mask logits.
         scored: the defences, by name: pixels -> mask logits, one tile of them at a time.
         suppress: pixels -> pixels behind the module, one tile of them at a time.
         transplant: what the module adds, tried without the image that it adds it to.
-        tiling: how large images are cut.
-        config: how hard it is.
+        maker: makes the noise of the attacks.
         device: where all of this runs.
     """
 
     cells: Sequence[Cell]
-    attacked: Mapping[str, Forward]
     scored: Mapping[str, Forward]
     suppress: Forward
     transplant: TransplantTest
-    tiling: Tiling
-    config: EvaluationConfig
+    maker: NoiseMaker
     device: torch.device
+
+    @property
+    def config(self) -> EvaluationConfig:
+        """How hard it is."""
+        return self.maker.config
 
     def place(self, sample: Sample) -> Sample:
         """Return a batch as floats where everything runs."""
@@ -98,7 +101,7 @@ class Scoring:
         self._bench = bench
         self._samples = samples
         self._facts = facts
-        self._records = records
+        self.records = records
         noise = bench.transplant.noise
         self._shared = shared_noise(bench.cells) | ({noise} if noise else set())
         self._few: Sample | None = None
@@ -110,12 +113,11 @@ class Scoring:
         `progress` is called with "evaluate", finished and all parts, and no logs.
         """
         cells = self._bench.cells
-        total = (len(cells) + 1) * len(self._samples)
-        mine = {  # by batch: starts are seeded by its number
-            index: self._batch_scores(index, progress, total)
-            for index in range(len(self._samples))
-            if among.owns(index)
-        }
+        own = [index for index in range(len(self._samples)) if among.owns(index)]
+        told = _Told(progress, (len(cells) + 1) * len(self._samples), among.count)
+        mine: dict[int, list[CellScores]] = {}
+        for group in groups(own, self._facts.shapes, self._bench.device):
+            mine |= self._group_scores(group, told)
         parts = {index: scores for part in among.gather(mine) for index, scores in part.items()}
         return [
             {d: joined([parts[index][position][d] for index in sorted(parts)]) for d in cell.scored}
@@ -136,45 +138,94 @@ class Scoring:
         assert self._few is not None
         return self._few
 
-    def _batch_scores(self, index: int, progress: Progress, total: int) -> list[CellScores]:
-        batch = cache(lambda: self._batch(index))  # read where a part of it is missing
-        first = index * (len(self._bench.cells) + 1)
-        found: list[CellScores] = []
+    def _group_scores(self, group: Sequence[int], told: _Told) -> dict[int, list[CellScores]]:
+        """Return the scores of all cells on some batches, by the number of the batch."""
+        # Each is read where a part of it is missing.
+        batches = {index: cache(partial(self._batch, index)) for index in group}
+        found: dict[int, list[CellScores]] = {index: [] for index in group}
         for cell in self._bench.cells:
-            key = key_of(cell, index)
-            scores = self._records.get(key)
-            if scores is None or set(scores) != set(cell.scored):
-                scores = self._bench.score(batch(), cell)
-                self._records.put(key, scores)
-            found.append(scores)
-            # Parts of other processes, which are about as far, count as finished.
-            progress("evaluate", first + len(found), total, {})
-        self._transplants[index] = self._transplanted(index, batch)
-        progress("evaluate", first + len(found) + 1, total, {})
+            known = {index: self._known(cell, index) for index in group}
+            missing = [index for index in group if known[index] is None]
+            if len(missing) > 1:
+                make_together([batches[index]() for index in missing], cell, self._bench.maker)
+            for index in group:
+                scores = known[index]
+                if scores is None:
+                    scores = self._bench.score(batches[index](), cell)
+                    self.records.put(key_of(cell, index), scores)
+                found[index].append(scores)
+                told.one_more()
+        for index in group:
+            self._transplants[index] = self._transplanted(index, batches[index])
+            told.one_more()
         return found
+
+    def _known(self, cell: Cell, index: int) -> CellScores | None:
+        scores = self.records.get(key_of(cell, index))
+        return scores if scores is not None and set(scores) == set(cell.scored) else None
 
     def _transplanted(self, index: int, batch: Callable[[], Batch]) -> Values:
         test = self._bench.transplant
         if not test.sees(index):
             return {}
         key = f"{index} transplant {test.noise}"
-        values = self._records.noted(key)
+        values = self.records.noted(key)
         if values is None:
             values = test.of(batch(), index)
-            self._records.note(key, values)
+            self.records.note(key, values)
         return values
 
     def _batch(self, index: int) -> Batch:
-        bench = self._bench
-        return Batch(
-            self._read(index), index, bench.attacked, bench.config, bench.tiling, self._shared
-        )
+        first = sum(count for count, *_ in self._facts.shapes[:index])
+        return Batch(self._read(index), index, self._bench.maker, self._shared, first)
 
     def _read(self, index: int) -> Sample:
         sample = self._bench.place(self._samples[index])
         if index == self._facts.first_forged:
-            self._few = _few_forged(sample, self._bench.tiling)
+            self._few = _few_forged(sample, self._bench.maker.tiling)
         return sample
+
+
+class _Told:
+    """Says how many parts are finished.
+
+    Args:
+        progress: is called with "evaluate", finished and all parts, and no logs.
+        total: number of all parts.
+        processes: that do them; those of others, which are about as far, count as finished.
+    """
+
+    def __init__(self, progress: Progress, total: int, processes: int) -> None:
+        self._progress, self._total, self._processes = progress, total, processes
+        self._done = 0
+
+    def one_more(self) -> None:
+        """Say that one more part is finished."""
+        self._done = min(self._total, self._done + self._processes)
+        self._progress("evaluate", self._done, self._total, {})
+
+
+def groups(
+    indices: Sequence[int], shapes: Sequence[tuple[int, int, int]], device: torch.device
+) -> list[list[int]]:
+    """Return batches that are attacked together: neighbours of one size, where that saves time.
+
+    Args:
+        indices: of the batches, in their order.
+        shapes: number, height and width of the images of all batches.
+        device: an accelerator has use for more images at once; a CPU has none.
+    """
+    most = PIXELS_TOGETHER if device.type != CPU.type else 0
+    found: list[list[int]] = []
+    pixels = 0
+    for index in indices:
+        count, height, width = shapes[index]
+        pixels += count * height * width
+        if not found or pixels > most or shapes[found[-1][0]][1:] != (height, width):
+            found.append([])
+            pixels = count * height * width
+        found[-1].append(index)
+    return found
 
 
 def _few_forged(sample: Sample, tiling: Tiling) -> Sample:

@@ -41,7 +41,7 @@ def psnr_scores(changed: Tensor, images: Tensor) -> Tensor:
 
 def _squares(changed: Tensor, images: Tensor) -> Tensor:
     """Return the sum of squared differences of each image, fp64."""
-    difference = changed.detach().double().cpu() - images.double().cpu()
+    difference = changed.detach().cpu().double() - images.cpu().double()  # MPS has no fp64
     return (difference * difference).sum((1, 2, 3))
 
 
@@ -75,7 +75,7 @@ def _ssim(changed: Tensor, images: Tensor) -> Tensor:
         _windowed(changed.detach()), _windowed(images), data_range=1.0, reduction="none"
     )
     assert isinstance(scores, Tensor)  # a tuple only where the full map is asked for
-    return scores.double()
+    return scores.cpu().double()
 
 
 def _mean(values: Sequence[Tensor], weights: Sequence[int]) -> Tensor:
@@ -97,6 +97,6 @@ def _windowed(images: Tensor) -> Tensor:
     """Return images at least as large as the window."""
     height, width = images.shape[-2:]
     missing = (0, max(0, _WINDOW - width), 0, max(0, _WINDOW - height))
-    padded = functional.pad(images.float().cpu(), missing, mode="replicate")
+    padded = functional.pad(images.float(), missing, mode="replicate")
     # Its grouped convolution takes 100 times as long in fp64 with channels first.
     return padded.to(memory_format=torch.channels_last)

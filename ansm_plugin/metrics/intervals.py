@@ -114,7 +114,7 @@ def resampled_means(
 
     Shape: `(K, B)` without NaN, B at least 1, and `(B,)` -> `(K, draws)`, fp64.
     """
-    values = values.detach().double().cpu()
+    values = values.detach().cpu().double()
     members = None if sources is None else _members(sources)
     count = values.shape[1] if members is None else int(members.max()) + 1
     generator = torch.Generator().manual_seed(seed)

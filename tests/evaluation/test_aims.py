@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from support.batches import batch_of
 from support.colour_blinded import authentic_sample, forged_sample
 from torch import nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.aims import AIMS, aimed, wrong_masks
-from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.attacks.seeds import image_generators
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import Evaluation, EvaluationConfig, evaluate
 from ansm_plugin.evaluation.config import demo, full, quick
 from ansm_plugin.evaluation.framing import FramingRow, clean_row, framed
-from ansm_plugin.evaluation.images import Batch
 from ansm_plugin.evaluation.noise import Gradient
 from ansm_plugin.evaluation.plan import Cell, plan
 from ansm_plugin.evaluation.results import BARE, DEFENDED, T1, T4, WORST
@@ -99,18 +100,18 @@ def test_rows_say_what_they_were_told_and_count_in_the_worst(aimed_at: Evaluatio
 
 def test_a_decoy_is_the_attack_told_the_wrong_mask(defended: Defended, sample: Sample) -> None:
     bare = mask_forward(defended.localizer, defended.spec)
-    wrong = wrong_masks(sample.masks, attack_generator(0, "wrong mask", 0, 0))
+    wrong = wrong_masks(sample.masks, image_generators(0, "wrong mask", 0, range(4)))
     for aim in ("decoy", "mark"):
         spec = attack_spec("pgd", steps=3)
         noise = Gradient("pgd", spec, 8.0, aim=aim)
-        found = Batch(sample, 0, {BARE: bare}, CONFIG).images(Cell(T1, noise, ()))
+        found = batch_of(sample, {BARE: bare}, CONFIG).images(Cell(T1, noise, ()))
         expected = run_attack(
             bare,
             sample.images,
             wrong,
             8 / 255,
             aimed(spec, aim),
-            generator=attack_generator(0, f"pgd, {aim}", 8, 0),
+            generator=image_generators(0, f"pgd, {aim}", 8, range(4)),
         )
         assert torch.equal(found.images, expected)
         assert torch.equal(found.masks, sample.masks)
@@ -119,7 +120,7 @@ def test_a_decoy_is_the_attack_told_the_wrong_mask(defended: Defended, sample: S
 def test_swapped_noise_is_that_of_the_plain_attack(defended: Defended, sample: Sample) -> None:
     bare = mask_forward(defended.localizer, defended.spec)
     plain = Gradient("pgd", attack_spec("pgd", steps=3), 8.0)
-    batch = Batch(sample, 0, {BARE: bare}, CONFIG)
+    batch = batch_of(sample, {BARE: bare}, CONFIG)
     made = batch.images(Cell(T1, plain, ())).images - sample.images
     swap = batch.images(Cell(T1, replace(plain, aim="swap"), ())).images - sample.images
     assert any(torch.allclose(swap, made.roll(k, 0), atol=1.01 / 255) for k in (1, 2, 3))
@@ -151,18 +152,20 @@ def test_framing_is_what_is_marked_of_authentic_images(
     defended: Defended, aimed_at: Evaluation
 ) -> None:
     """Hand-made: the shares inside and outside of the wrong masks."""
-    sample = authentic_sample()
+    sample, before = authentic_sample(), len(forged_sample().names)
+    numbers = range(before, before + len(sample.names))  # among all images
+    own = partial(image_generators, 0, numbers=numbers)
     bare = mask_forward(defended.localizer, defended.spec)
     guarded = mask_forward(defended, defended.spec)
     others = torch.zeros(0, 1, 16, 16)
-    wrong = wrong_masks(sample.masks, attack_generator(0, "wrong mask, authentic", 0, 1), others)
+    wrong = wrong_masks(sample.masks, own("wrong mask, authentic", 0), others)
     attacked = run_attack(
         bare,
         sample.images,
         wrong,
         8 / 255,
         attack_spec("pgd", steps=3),
-        generator=attack_generator(0, "pgd, decoy, authentic", 8, 1),
+        generator=own("pgd, decoy, authentic", 8),
     )
     for defence, forward in ((BARE, bare), (DEFENDED, guarded)):
         (row,) = (

@@ -21,7 +21,7 @@ from ansm_plugin.errors import ImageError
 from ansm_plugin.evaluation import EvaluationConfig, evaluate
 from ansm_plugin.evaluation.attack_set import Victim, write_attacked
 from ansm_plugin.evaluation.manifest import AttackPlan
-from ansm_plugin.evaluation.material import read_material
+from ansm_plugin.evaluation.material import Source, read_material
 from ansm_plugin.system.processes import Processes
 
 Defended = DefendedLocalizer[nn.Module]
@@ -120,7 +120,7 @@ def test_size_and_number_are_known_without_reading(
     for pair in pairs:
         (folder / "masks").mkdir(exist_ok=True)
         pair.mask.rename(folder / "masks" / pair.image.name)
-    material = read_material(folder, folder / "masks", "*", None, 0)
+    material = read_material(Source(folder, folder / "masks"), 0)
     decoded.clear()
     assert material.size == first_size(material.scored) == (40, 48)
     assert count_images(material.scored) == 4

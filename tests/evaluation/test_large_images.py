@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.batches import batch_of
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec
@@ -13,8 +14,9 @@ from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation import EvaluationConfig, Rivals, Row, evaluate
-from ansm_plugin.evaluation.images import Batch, noisy, shared_noise
+from ansm_plugin.evaluation.images import shared_noise
 from ansm_plugin.evaluation.noise import Gradient
+from ansm_plugin.evaluation.parts import noisy
 from ansm_plugin.evaluation.plan import plan
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.metrics import image_quality
@@ -52,7 +54,7 @@ def test_tiles_score_what_the_whole_scores(defended: Defended) -> None:
 def test_noise_of_a_tiled_attack_is_in_the_ball_and_everywhere(defended: Defended) -> None:
     sample, config = photograph(), replace(EXACT, attacks=("pgd",), steps=2)
     cells = [cell for cell in plan(config) if cell.threat == "T1"]
-    batch = Batch(sample, 0, {"none": mask_forward(defended.localizer, defended.spec)}, config)
+    batch = batch_of(sample, {"none": mask_forward(defended.localizer, defended.spec)}, config)
     found = batch.images(cells[0])
     change = (found.images - sample.images).abs()
     assert float(change.max()) <= 8.01 / 255  # rounding to 8 bit allows a little

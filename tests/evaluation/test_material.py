@@ -17,7 +17,7 @@ from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import EvaluationConfig, rivals
-from ansm_plugin.evaluation.material import read_material
+from ansm_plugin.evaluation.material import Source, read_material
 from ansm_plugin.evaluation.rivals import baseline_names, costs, fit_baselines, surrogates
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
@@ -51,7 +51,7 @@ def _pairs(folder: Path, count: int) -> tuple[Path, Path]:
 def test_pairs_to_tune_on_are_never_scored(tmp_path: Path) -> None:
     """The last pairs are kept apart, whatever the count of scored ones."""
     images, masks = _pairs(tmp_path, 6)
-    material = read_material(images, masks, "*", 3, 2)
+    material = read_material(Source(images, masks, count=3), 2)
     scored, kept = (
         [name for sample in part for name in sample.names]
         for part in (material.scored, material.validation)
@@ -60,31 +60,53 @@ def test_pairs_to_tune_on_are_never_scored(tmp_path: Path) -> None:
     assert kept == ["04.png", "05.png"]
 
 
-def test_too_few_pairs_say_what_to_do(tmp_path: Path) -> None:
-    """With nothing left to score the message names --baselines none."""
+def test_too_few_pairs_are_all_scored_and_baselines_tuned_on_others(tmp_path: Path) -> None:
+    """Fewer pairs than baselines are tuned on are no error: a warning says what is done."""
     images, masks = _pairs(tmp_path, 2)
-    with pytest.raises(ConfigError, match="--baselines none"):
-        read_material(images, masks, "*", None, 2)
+    with pytest.warns(UserWarning, match=r"2 pairs are too few[\s\S]*--baselines none"):
+        material = read_material(Source(images, masks), 2)
+    assert [name for sample in material.scored for name in sample.names] == ["00.png", "01.png"]
+    assert material.validation[0].names == ("crop 1", "crop 2")
+
+
+def test_pairs_to_tune_on_without_a_forgery_are_scored(tmp_path: Path) -> None:
+    """Baselines cannot be tuned on authentic images alone."""
+    images, masks = _pairs(tmp_path, 4)
+    for name in ("02.png", "03.png"):
+        Image.new("L", (16, 16)).save(masks / name)
+    with pytest.warns(UserWarning, match="none of the last 2 of 4 pairs"):
+        material = read_material(Source(images, masks, count=3), 2)
+    assert sum(len(sample.names) for sample in material.scored) == 3
+    assert material.validation[0].masks.any()
+
+
+def test_reading_pairs_says_how_far_it_is(tmp_path: Path) -> None:
+    """Nobody waits for the files of a large folder in silence."""
+    said: list[tuple[str, int, int]] = []
+    read_material(
+        Source(*_pairs(tmp_path, 3)), 0, progress=lambda name, i, n, _: said.append((name, i, n))
+    )
+    assert said == [("read images", 1, 3), ("read images", 2, 3), ("read images", 3, 3)]
 
 
 def test_made_forgeries_to_tune_on_are_others(tmp_path: Path) -> None:
     """Crops to tune on are made with another seed, and none where no baseline asks."""
-    material = read_material(None, None, "*", 2, 2)
+    material = read_material(Source(count=2), 2)
     assert not torch.equal(material.scored[0].images, material.validation[0].images)
-    assert read_material(None, None, "*", 2, 0).validation == []
+    assert read_material(Source(count=2), 0).validation == []
 
 
 def test_authentic_crops_stand_behind_the_forged_ones() -> None:
     """The forged ones are the same, in the same batches; seeds of others are not used twice."""
-    plain = read_material(None, None, "*", 5, 3)
-    both = read_material(None, None, "*", 5, 3, authentic=True)
+    plain = read_material(Source(count=5), 3)
+    both = read_material(Source(count=5), 3, authentic=True)
     assert len(both.scored) == 2
     assert torch.equal(both.scored[0].images, plain.scored[0].images)
     assert torch.equal(both.validation[0].images, plain.validation[0].images)
     (untouched,) = both.scored[1:]
     assert untouched.names == ("authentic crop 1",)
     assert not untouched.masks.any()
-    assert len(read_material(None, None, "*", 8, 0, authentic=True).scored[1].names) == 2
+    assert len(read_material(Source(count=8), 0, authentic=True).scored[1].names) == 2
 
 
 def test_names_of_baselines() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.attacks.seeds import image_generators
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError, WeightsError
@@ -89,7 +89,7 @@ def test_the_images_are_those_of_an_attack_through_the_module(
         sample.masks,
         8 / 255,
         attack_spec("dice", steps=3),
-        generator=attack_generator(0, "dice from all", 8, 0),
+        generator=image_generators(0, "dice from all", 8, range(len(sample.names))),
     )
     logits = mask_forward(defended, defended.spec)(attacked)
     found = evaluate(defended, [sample], CONFIG, rivals=Rivals(own=own))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.attacks.seeds import attack_generator, image_generators
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, ImageError, LocalizerError
@@ -87,7 +87,7 @@ _ENDS = ("harm_low", "harm_high", "recovery_low", "recovery_high")
 def test_both_defences_are_scored_on_the_images_of_one_grey_box_attack(
     defended: Defended, sample: Sample, evaluation: Evaluation
 ) -> None:
-    """T1 attacks the bare localizer, once, with the generator of (seed, attack, eps, batch)."""
+    """T1 attacks the bare localizer, once, with generators of (seed, attack, eps, image)."""
     bare = mask_forward(defended.localizer, defended.spec)
     attacked = run_attack(
         bare,
@@ -95,7 +95,7 @@ def test_both_defences_are_scored_on_the_images_of_one_grey_box_attack(
         sample.masks,
         8 / 255,
         attack_spec("pgd", steps=3),
-        generator=attack_generator(0, "pgd", 8, 0),
+        generator=image_generators(0, "pgd", 8, range(len(sample.names))),
     )
     forwards = (bare, mask_forward(defended, defended.spec))
     expected = [f1_scores(f(attacked), sample.masks).mean().item() for f in forwards]
@@ -197,7 +197,8 @@ def test_progress_is_reported_to_the_end(
         quick,
         progress=lambda name, done, total, logs: calls.append((name, done, total)),
     )
-    assert calls == [("evaluate", done, 14) for done in range(1, 15)]
+    evaluated = [call for call in calls if call[0] == "evaluate"]
+    assert calls[:14] == evaluated == [("evaluate", done, 14) for done in range(1, 15)]
 
 
 def test_an_untrained_ansm_warns_and_raises_an_alarm(
@@ -238,7 +239,14 @@ def test_json_has_the_schema_of_demo_and_evaluate(evaluation: Evaluation) -> Non
         "versions",
         "seed",
         "transplant",
+        "computed",
     ]
+    threads = torch.get_num_threads()
+    assert written["computed"] == {
+        "device": "cpu",
+        "hardware": f"{threads} thread" + ("s" if threads > 1 else ""),
+        "precision": {"scores": "fp32", "attacks": "fp32"},  # the module there is no ANSM
+    }
     always = "threat attack eps_255 steps defence f1 f1_low f1_high iou auc images permuted_f1"
     with_quality = f"{always} psnr ssim"
     bare, *others = written["rows"]  # nothing was added to the images of the first row

@@ -154,8 +154,8 @@ def test_an_interval_of_fewer_than_three_photographs_is_not_defined(
     assert (summary["harm_low"], summary["harm_high"]) == (None, None)
     assert {*summary["recovery_low"].values(), *summary["recovery_high"].values()} == {None}
     (line,) = (line for line in summary_lines(found) if "not defined" in line)
-    assert line.startswith(f"Interval not defined: {count} photographs")
-    assert f"interval not defined: {count} photographs" in page(found)
+    assert line.startswith(f"Interval not defined: {count} photograph")
+    assert f"interval not defined: {count} photograph" in page(found)
     assert Evaluation.from_json(json.loads(json.dumps(found.as_json()))) == found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.batches import batch_of
 from torch import Tensor, nn
 
 from ansm_plugin.attacks.features import EncoderOnly
@@ -16,8 +17,8 @@ from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Rivals, evaluate
 from ansm_plugin.evaluation.channels import CHANNELS, channel
-from ansm_plugin.evaluation.images import Batch, noisy
 from ansm_plugin.evaluation.noise import Gradient
+from ansm_plugin.evaluation.parts import noisy
 from ansm_plugin.evaluation.plan import Cell, plan
 from ansm_plugin.evaluation.results import DEFENDED, T4, THREATS
 from ansm_plugin.evaluation.scores import Scores, worst
@@ -143,7 +144,7 @@ def test_an_attack_that_expects_a_channel_averages_draws(
     assert (noise.through, noise.draws > 1, noise.start) == (DEFENDED, True, None)
     forwards = {DEFENDED: mask_forward(defended, defended.spec)}
     plain, expecting = (
-        Batch(sample, 0, forwards, config).images(Cell(T4, searched, (DEFENDED,))).images
+        batch_of(sample, forwards, config).images(Cell(T4, searched, (DEFENDED,))).images
         for searched in (replace(noise, way="", draws=0), replace(noise, way=""))
     )
     assert not torch.equal(plain, expecting)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_type
 
+import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from ansm_plugin import (
     ANSM,
@@ -14,11 +16,18 @@ from ansm_plugin import (
     LocalizerSpec,
     __version__,
     apply_adapter,
+    attack,
+    evaluate,
     load_ansm,
+    localize,
     save_ansm,
+    train,
     unwrap,
     wrap_with_ansm,
 )
+from ansm_plugin.api.photographs import Localized
+from ansm_plugin.attacks import Forward
+from ansm_plugin.evaluation import Evaluation, EvaluationConfig, Sample
 
 
 class Mine(nn.Module):
@@ -51,6 +60,22 @@ assert_type(load_ansm("weights.safetensors"), ANSM)
 assert_type(save_ansm(ANSM("small"), "weights.safetensors"), Path)
 assert_type(defended.train(), DefendedLocalizer[Mine])
 assert_type(__version__, str)
+
+
+def theirs(
+    pixels: Tensor, masks: Tensor, eps: Tensor, forward: Forward, generator: torch.Generator
+) -> Tensor:
+    return pixels + eps * torch.rand(pixels.shape, generator=generator)
+
+
+pixels, masks = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
+pairs: DataLoader[tuple[Tensor, Tensor]] = DataLoader(TensorDataset(pixels, masks))
+assert_type(attack(Mine(), pixels, masks, attack=theirs, eps_255=4), Tensor)
+assert_type(attack("forensic-unet", pairs), list[Sample])
+assert_type(attack((Mine(), LocalizerSpec()), "images", Path("masks")), list[Sample])
+assert_type(evaluate(defended, pairs, config=EvaluationConfig()), Evaluation)
+assert_type(localize(defended, ["a.jpg", Path("b.jpg")]), list[Localized])
+assert_type(train("two-stage", "runs", localizer=Mine(), images=pairs), Path)
 
 try:
     wrap_with_ansm(Mine(), ansm="bas")

@@ -71,6 +71,16 @@ def probe_bare(
     return tuple(_doubts(view, images, generator, _FEW_DIRECTIONS))
 
 
+def gradient_passes(config: EvaluationConfig) -> tuple[int, int]:
+    """Return about how many passes `probe_bare` and `probe` take, for who shows how far they are.
+
+    Twice for each direction, and a few for everything else.
+    """
+    is_bare = any(threat in config.threats for threat in _ON_BARE)
+    is_white = T4 in config.threats and config.white_box_steps > 0
+    return (2 * _FEW_DIRECTIONS + 6) * is_bare, (2 * _DIRECTIONS + 3) * is_white
+
+
 def _flat_share(forward: Forward, images: Tensor, masks: Tensor) -> float | None:
     """Return the zero share of the gradient of cross-entropy; None where all is well, or no better.
 
@@ -186,7 +196,8 @@ def gradient_agreement(
         predicted.append((gradient * step).sum((1, 2, 3)))
         with torch.no_grad():
             found.append((value(images + step) - value(images - step)) / 2)
-    table = torch.stack([torch.stack(predicted).flatten(), torch.stack(found).flatten()]).double()
+    table = torch.stack([torch.stack(predicted).flatten(), torch.stack(found).flatten()])
+    table = table.cpu().double()
     correlation = float(torch.corrcoef(table)[0, 1])
     return 0.0 if correlation != correlation else correlation
 

@@ -79,7 +79,7 @@ class TransplantTest:
             values = self._on_originals(originals, true, authentic)
             for noisy in attacked:
                 values |= self._on_attacked(originals, noisy)
-        return {name: found.double().cpu().tolist() for name, found in values.items()}
+        return {name: found.cpu().double().tolist() for name, found in values.items()}
 
     def _cut(self, kinds: Sequence[Tensor]) -> list[Tensor]:
         """Return the tile of each image that its mask fills most; smaller images are whole."""
@@ -168,7 +168,8 @@ def _rms_255(change: Tensor) -> Tensor:
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:
     # Eps below any change that there is: of no change at all the cosine is 0.
-    return cosine_similarity(one.flatten(1).double(), other.flatten(1).double(), eps=1e-12)
+    one, other = (change.flatten(1).cpu().double() for change in (one, other))
+    return cosine_similarity(one, other, eps=1e-12)
 
 
 @cache
