@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansm_plugin.commands.fact_options import FactOptions
 from ansm_plugin.commands.groups import (
     ImageOptions,
     StrengthOptions,
     attacks_option,
+    device_option,
     json_option,
     localizer_option,
 )
@@ -21,6 +23,8 @@ from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.text import say
 
 if TYPE_CHECKING:
+    import torch
+
     from ansm_plugin.data.listing import LeftOut
     from ansm_plugin.evaluation.manifest import AttackPlan, Manifest
     from ansm_plugin.system.processes import Processes
@@ -31,12 +35,14 @@ class AttackOptions:
     """What is attacked and how; what is None is decided by `AttackPlan`."""
 
     localizer: str | None = localizer_option()
+    said: FactOptions = group(FactOptions)
     source: ImageOptions = group(ImageOptions)
     attacks: tuple[str, ...] | None = attacks_option("mifgsm")
     strength: StrengthOptions = group(StrengthOptions)
     seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
     output: Path = option(REQUIRED, parse=path, metavar="DIR", help="receives Tp/, Gt/ and lists")
     force: bool = flag(help="write into a folder in use")
+    device: str = device_option()
     json: Path | None = json_option()
     command_line: str = record()
 
@@ -60,42 +66,45 @@ def run(options: AttackOptions) -> None:
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
+    from ansm_plugin.commands.placement import placed
     from ansm_plugin.evaluation.manifest import AttackPlan
     from ansm_plugin.system.processes import processes
 
-    among = processes()
     plan = AttackPlan(**options.given())
     if options.json is not None:
         make_folder(options.json.parent)
+    with placed(options.device, attacks="fp32") as device:
+        among = processes()
+        if among.is_first:
+            _announce(options, plan)
+        made, left_out = _attack(options, plan, among, device)
     if among.is_first:
-        _announce(options, plan)
-    made, left_out = _attack(options, plan, among)
-    if among.is_first:
-        _tell(options, made, left_out)
+        _tell(options, made, left_out, device)
 
 
 def _attack(
-    options: AttackOptions, plan: AttackPlan, among: Processes
+    options: AttackOptions, plan: AttackPlan, among: Processes, device: torch.device
 ) -> tuple[Manifest, Sequence[LeftOut]]:
     """Write the set with what the options name; return what it is and what was not used."""
     from rich.console import Console
 
+    from ansm_plugin.attacks.captured import attack_forward
     from ansm_plugin.commands.models import load_localizer
     from ansm_plugin.commands.terminal import show_progress
     from ansm_plugin.defended import unwrap, wrap_with_ansm
     from ansm_plugin.evaluation.attack_set import Victim, write_attacked
     from ansm_plugin.evaluation.material import read_material
-    from ansm_plugin.localizer.call import mask_forward
+    from ansm_plugin.localizer.gradient import require_gradient
     from ansm_plugin.weights.ansm_file import identify
 
-    source = options.source
-    images, masks, pattern, count = source.images, source.masks, source.pattern, source.count
-    material = read_material(images, masks, pattern, count, 0, recursive=source.recursive)
-    wrapped = wrap_with_ansm(load_localizer(options.localizer))  # for its spec, and to freeze it
+    localizer = load_localizer(options.localizer, options.said.facts).to(device)
+    wrapped = wrap_with_ansm(localizer)  # for its spec, and to freeze it
     spec = wrapped.spec
+    require_gradient(localizer, spec)  # now, not after images were read
     with show_progress(Console(stderr=True)) as progress:
+        material = read_material(options.source.source(), 0, progress=progress)
         made = write_attacked(
-            Victim(mask_forward(wrapped.localizer, spec), identify(wrapped.localizer, spec)),
+            Victim(attack_forward(localizer, spec), identify(localizer, spec), device),
             material.scored,
             plan,
             options.output,
@@ -135,9 +144,12 @@ def doubts(made: Manifest) -> Iterator[str]:
             )
 
 
-def _tell(options: AttackOptions, made: Manifest, left_out: Sequence[LeftOut]) -> None:
+def _tell(
+    options: AttackOptions, made: Manifest, left_out: Sequence[LeftOut], device: torch.device
+) -> None:
     """Say what was written and left out; warn of attacks that did nothing."""
     from ansm_plugin.evaluation.manifest import MANIFEST
+    from ansm_plugin.system.device import computed
 
     for said in doubts(made):
         warnings.warn(said, stacklevel=2)
@@ -147,6 +159,8 @@ def _tell(options: AttackOptions, made: Manifest, left_out: Sequence[LeftOut]) -
     say(f"wrote {len(made.records)} attacked images to {output}; see {output / MANIFEST}")
     if options.json is not None:
         files = [record.as_json() for record in made.records]
-        fields = {"command": options.command_line, "files": files, "skipped": made.skipped}
+        fields: dict[str, Any] = {"command": options.command_line, "files": files}
+        fields |= {"skipped": made.skipped}
+        fields |= {"computed": asdict(computed(device, attacks="fp32"))}
         fields |= {"left_out": left_out} if left_out else {}
         say(f"wrote {write_json(options.json, fields)}")

@@ -50,6 +50,17 @@ def run(options: ConvertOptions) -> None:
     else:
         say("checked  not checked against a localizer; add --for NAME")
     say(f"wrote    {options.target}")
+    _say_use(options.target, done.checked)
+
+
+def _say_use(target: Path, checked: str) -> None:
+    """Say how the next command names the result; a guess is called one."""
+    from ansm_plugin.commands.next_command import for_localizer
+
+    said = for_localizer(target, checked)
+    say(f"use      {said['localizer']}")
+    if not checked and "known from" in said:
+        say(f"         {said['known from']}")
 
 
 def _wanted(name: str) -> Wanted:

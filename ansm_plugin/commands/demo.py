@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.groups import json_option
+from ansm_plugin.commands.groups import device_option, json_option
 from ansm_plugin.commands.options import option, record
 from ansm_plugin.commands.values import path, positive
 from ansm_plugin.system.files import make_folder, write_json
@@ -14,6 +14,10 @@ from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import say
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ansm_plugin.defended import DefendedLocalizer
     from ansm_plugin.evaluation.config import EvaluationConfig
     from ansm_plugin.evaluation.results import Evaluation
 
@@ -24,6 +28,7 @@ class DemoOptions:
 
     output: Path = option(Path("ansm-demo"), parse=path, metavar="DIR", help="(default: {default})")
     images: int = option(96, parse=positive, metavar="N", help="forged crops (default: {default})")
+    device: str = device_option()
     json: Path | None = json_option()
     command_line: str = record()
 
@@ -39,11 +44,14 @@ def run(options: DemoOptions) -> None:
     """
     from rich.console import Console
 
+    from ansm_plugin.commands.placement import placed
     from ansm_plugin.commands.terminal import show_progress
+    from ansm_plugin.evaluation.config import demo
     from ansm_plugin.report.table import print_table
 
-    output, line = options.output, options.command_line
-    with show_progress(Console(stderr=True)) as progress:
+    output, line, config = options.output, options.command_line, demo()
+    precision = {"scores": config.precision, "attacks": config.attack_precision}
+    with placed(options.device, **precision), show_progress(Console(stderr=True)) as progress:
         evaluation = demonstrate(options.images, output, command_line=line, progress=progress)
     print_table(evaluation, Console())
     say(f"wrote {output / 'demo.json'}, {output / 'summary.png'} and {output / 'panels'}")
@@ -58,6 +66,7 @@ def demonstrate(
     config: EvaluationConfig | None = None,
     command_line: str = "ansm demo",
     progress: Progress = silent,
+    device: str | torch.device | None = None,
 ) -> Evaluation:
     """Attack and defend the embedded localizer; write numbers and pictures to a folder.
 
@@ -68,25 +77,35 @@ def demonstrate(
         config: the attacks.
         command_line: said in the JSON.
         progress: called with name, finished batches, all batches and no logs.
+        device: what computes; None is that of `computing_on`, else the accelerator if there is one.
 
     Raises:
         AnsmError: the packaged weights are damaged, or the folder cannot be written.
     """
     from ansm_plugin.backbones import reference
-    from ansm_plugin.defended import wrap_with_ansm
     from ansm_plugin.evaluation.config import demo
     from ansm_plugin.evaluation.labels import Labels
     from ansm_plugin.evaluation.material import demo_data, made_samples
     from ansm_plugin.evaluation.run import evaluate
     from ansm_plugin.report.panels import save_pictures
+    from ansm_plugin.system.device import computing_on
 
+    with computing_on(device) as place:
+        defended = _embedded().to(place)
     make_folder(output)
     config = config or demo()
-    localizer = reference.build_localizer(reference.DEFAULT_LOCALIZER)
-    defended = wrap_with_ansm(localizer, str(reference.packaged_ansm()))
     samples = made_samples(demo_data(images), authentic=config.frames)
     labels = Labels(localizer=reference.DEFAULT_LOCALIZER, command=command_line)
     evaluation = evaluate(defended, samples, config, labels=labels, progress=progress)
     write_json(output / "demo.json", evaluation.as_json())
-    save_pictures(defended, samples, evaluation, config, output)
+    save_pictures(defended, samples, evaluation, config, output, progress)
     return evaluation
+
+
+def _embedded() -> DefendedLocalizer[nn.Module]:
+    """Return the embedded localizer behind the ANSM that comes with it."""
+    from ansm_plugin.backbones import reference
+    from ansm_plugin.defended import wrap_with_ansm
+
+    localizer = reference.build_localizer(reference.DEFAULT_LOCALIZER)
+    return wrap_with_ansm(localizer, str(reference.packaged_ansm()))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ansm_plugin.commands.groups import (
     AimOptions,
@@ -14,6 +14,7 @@ from ansm_plugin.commands.groups import (
     ModelOptions,
     StrengthOptions,
     attacks_option,
+    device_option,
     gate_option,
     json_option,
     precision_option,
@@ -25,13 +26,12 @@ from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import say
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
 
     from ansm_plugin.ansm import Precision
-    from ansm_plugin.defended import DefendedLocalizer
     from ansm_plugin.evaluation.config import EvaluationConfig
     from ansm_plugin.evaluation.labels import Labels
-    from ansm_plugin.evaluation.material import Material
+    from ansm_plugin.evaluation.measure import Measured
     from ansm_plugin.evaluation.results import Evaluation, Threat
     from ansm_plugin.system.processes import Processes
 
@@ -82,6 +82,7 @@ class EvaluateOptions:
         help="of attacks (default: bf16, half the time at the same loss of F1)",
     )
     ansm_precision: Precision = precision_option()
+    device: str = device_option()
     tile: int | None = option(
         None,
         parse=int,
@@ -183,81 +184,73 @@ def run(options: EvaluateOptions) -> None:
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
+    from ansm_plugin.commands.placement import placed
+
+    config = options.config()
+    inside = options.ansm_precision
+    precision = {"scores": config.precision, "attacks": config.attack_precision, "ANSM": inside}
+    with placed(options.device, **precision) as device:
+        _evaluate(options, config, device)
+
+
+def _evaluate(options: EvaluateOptions, config: EvaluationConfig, device: torch.device) -> None:
+    """Evaluate on a device, show the table and say where the files are."""
+    from rich.console import Console
+
     from ansm_plugin.commands.models import load_defended
     from ansm_plugin.commands.results import prepare_folders
+    from ansm_plugin.commands.terminal import show_progress
     from ansm_plugin.evaluation.material import CROPS, VALIDATION, read_material
+    from ansm_plugin.evaluation.measure import Measured
     from ansm_plugin.evaluation.rivals import baseline_names
     from ansm_plugin.system.processes import processes
 
-    config = options.config()
     names = baseline_names(options.rivals)
     among = processes()
     # Now, not after minutes of attacks.
     prepare_folders(options.output, options.json, force=options.force)
     if among.is_first and (forged := options.source.forged(options.count or CROPS)):
         say(forged)
-    source, validation = options.source, VALIDATION if names else 0
-    material = read_material(
-        source.images,
-        source.masks,
-        source.pattern,
-        options.count,
-        validation,
-        recursive=source.recursive,
-        authentic=config.frames,
-    )
+    source, validation = options.source.source(options.count), VALIDATION if names else 0
+    with show_progress(Console(stderr=True)) as progress:
+        material = read_material(source, validation, authentic=config.frames, progress=progress)
     defended = load_defended(
         options.model.localizer,
         options.model.ansm,
+        facts=options.model.facts,
         may_be_untrained=True,
         precision=options.ansm_precision,
         gate=options.gate,
     )
-    measured = Measured(defended, material, config)
+    measured = Measured(defended.to(device), material, config)
     evaluation = _measure(options, measured, names, among)
     if among.is_first:
         _show(options, measured, evaluation)
 
 
-class Measured(NamedTuple):
-    """A defended localizer, the images that it is measured on, and what is attacked."""
-
-    defended: DefendedLocalizer[nn.Module]
-    material: Material
-    config: EvaluationConfig
-
-
 def _measure(
     options: EvaluateOptions, measured: Measured, names: Sequence[str], among: Processes
 ) -> Evaluation:
-    """Evaluate; the first process adds what ANSM and baselines cost."""
+    """Evaluate, with progress, and with records where the results have a folder."""
     from rich.console import Console
 
     from ansm_plugin.commands.results import RECORDS
     from ansm_plugin.commands.terminal import show_progress
-    from ansm_plugin.evaluation.rivals import attackers, costs, fit_baselines, with_baselines
-    from ansm_plugin.evaluation.run import evaluate
+    from ansm_plugin.evaluation.measure import Opponents, measure
 
-    defended, material, config = measured
-    # Bad files are named before anything is fitted.
-    rivals = attackers(options.surrogate, options.own_modules, defended, config)
+    opponents = Opponents(
+        baselines=tuple(names), surrogates=options.surrogate, own_modules=options.own_modules
+    )
     with show_progress(Console(stderr=True)) as progress:
-        others = fit_baselines(names, defended, material.validation, config, progress=progress)
-        evaluation = evaluate(
-            defended,
-            material.scored,
-            config,
+        return measure(
+            measured,
+            opponents,
             labels=_labels(options),
-            rivals=with_baselines(rivals, others, defended, config),
             records=options.output / RECORDS if options.output else None,
+            cost_size=options.cost_size,
             progress=progress,
             among=among,
         )
-    evaluation = replace(evaluation, left_out=material.left_out)
-    if not among.is_first:
-        return evaluation
-    height, width = (options.cost_size or min(config.tile, side) for side in material.size)
-    return replace(evaluation, cost=costs(defended, others, (height, width)))
 
 
 def _labels(options: EvaluateOptions) -> Labels:
@@ -275,6 +268,7 @@ def _show(options: EvaluateOptions, measured: Measured, evaluation: Evaluation) 
     from rich.console import Console
 
     from ansm_plugin.commands.results import REPORT, RESULT, write_report
+    from ansm_plugin.commands.terminal import show_progress
     from ansm_plugin.report.panels import save_pictures
     from ansm_plugin.report.table import print_table
 
@@ -285,6 +279,9 @@ def _show(options: EvaluateOptions, measured: Measured, evaluation: Evaluation) 
     output = options.output
     if output is not None:
         defended, material, config = measured
-        pictures = save_pictures(defended, material.scored, evaluation, config, output)
+        with show_progress(Console(stderr=True)) as progress:
+            pictures = save_pictures(
+                defended, material.scored, evaluation, config, output, progress
+            )
         write_report(evaluation, pictures, output)
         say(f"wrote {output / REPORT}, {output / RESULT} and {len(pictures)} pictures")

@@ -1,14 +1,15 @@
-"""`ansm export`: a defended localizer becomes one ONNX graph."""
+"""`ansm export`: a defended localizer becomes one ONNX graph, its ANSM a folder for the hub."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansm_plugin.commands.groups import ModelOptions
-from ansm_plugin.commands.options import REQUIRED, flag, group, option
-from ansm_plugin.commands.values import path, positive
+from ansm_plugin.commands.groups import ModelOptions, device_option
+from ansm_plugin.commands.options import flag, group, option
+from ansm_plugin.commands.values import filled, path, positive
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.system.text import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,35 +17,92 @@ class ExportOptions:
     """What is exported, and where to."""
 
     model: ModelOptions = group(ModelOptions)
-    output: Path = option(REQUIRED, parse=path, metavar="FILE.onnx", help="")
+    output: Path | None = option(None, parse=path, metavar="FILE.onnx", help="one ONNX graph")
+    hub: Path | None = option(
+        None,
+        parse=path,
+        metavar="DIR",
+        help="instead: ANSM, config and model card as the Hugging Face hub has them; uploads "
+        "nothing",
+    )
+    results: Path | None = option(
+        None,
+        parse=path,
+        metavar="FILE",
+        help="evaluation.json of `ansm evaluate`, for the model card",
+    )
+    licence: str | None = option(
+        None, parse=filled, metavar="NAME", help="of the ANSM, as the hub names it, such as mit"
+    )
     size: int | None = option(
         None,
         parse=positive,
         metavar="PIXELS",
         help="fix height and width (default: free where the localizer allows it)",
     )
-    force: bool = flag(help="replace an existing file")
+    force: bool = flag(help="replace an existing file or folder's files")
+    device: str = device_option()
 
 
 OPTIONS = ExportOptions
 
 
 def run(options: ExportOptions) -> None:
-    """Export, compare with torch, and say what goes in and comes out.
+    """Write the graph or the folder, and say what became of it.
 
     Raises:
-        AnsmError: a name or a file cannot be used, or the graph differs from torch.
+        AnsmError: a name or a file cannot be used, the graph differs from torch, or options do not
+            go together.
     """
+    if (options.output is None) == (options.hub is None):
+        given = "neither" if options.hub is None else "both"
+        raise ConfigError(
+            f"{given} of --output FILE.onnx and --hub DIR were given; give one of them."
+        )
+    if options.hub is not None:
+        _write_folder(options, options.hub)
+    elif options.results is not None or options.licence is not None:
+        raise ConfigError(
+            "--results and --licence are for a model card, which an ONNX graph has not; give "
+            "--hub DIR, or leave them out."
+        )
+    elif options.output is not None:
+        _write_graph(options, options.output)
+
+
+def _write_folder(options: ExportOptions, folder: Path) -> None:
+    """Write what `save_pretrained` writes, with all that the ANSM's file knows of itself."""
+    from ansm_plugin.backbones.reference import packaged_ansm
     from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.weights.ansm_file import AnsmFile
+    from ansm_plugin.weights.folder import WEIGHTS, write_folder
+
+    if options.size is not None:
+        raise ConfigError("--size is for an ONNX graph; a folder has none: leave it out.")
+    model = options.model
+    if (folder / WEIGHTS).exists() and not options.force:
+        raise ConfigError(f"{folder} holds an ANSM; pass --force to replace it, or another --hub.")
+    defended = load_defended(model.localizer, model.ansm, facts=model.facts)  # warns of another one
+    file = AnsmFile.read(model.ansm or packaged_ansm())
+    write_folder(folder, file, defended.spec, results=options.results, licence=options.licence)
+    say("measured " + ("not; --results FILE adds figures" if options.results is None else "yes"))
+    say(f"wrote    {folder}; nothing was uploaded")
+    say(f"upload   hf upload OWNER/NAME {folder}")
+
+
+def _write_graph(options: ExportOptions, output: Path) -> None:
+    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.commands.placement import placed
     from ansm_plugin.export import INPUT, OUTPUT, TOLERANCE, export_onnx
 
-    output = options.output
     if output.suffix != ".onnx":
         raise ConfigError(f"--output is {output}; it must end in .onnx.")
     if output.exists() and not options.force:
         raise ConfigError(f"{output} exists; pass --force to replace it, or another --output.")
-    defended = load_defended(options.model.localizer, options.model.ansm)
-    done = export_onnx(defended, output, side=options.size)
+    with placed(options.device, export="fp32") as device:
+        model = options.model
+        defended = load_defended(model.localizer, model.ansm, facts=model.facts).to(device)
+        done = export_onnx(defended, output, side=options.size)
     free = f"multiples of {done.multiple} from {done.smallest} up"
     height_width = f"{done.side} x {done.side}" if done.side else free
     compared = ", ".join(f"{height}x{width}" for height, width in done.sizes)

@@ -6,13 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from ansm_plugin.commands.next_command import for_adapter, for_ansm, for_localizer
 from ansm_plugin.system.text import one_line
 from ansm_plugin.weights.adapters import FORMAT as ADAPTER
 from ansm_plugin.weights.ansm_file import FORMAT, load_ansm
 from ansm_plugin.weights.metadata import read_json
-from ansm_plugin.weights.tensors import read_metadata, sha256_of
+from ansm_plugin.weights.tensors import read_metadata, sha256_of, tensor_shapes
+
+_USE = "use"  # the options that fit, for the next command
 
 
 def describe_file(file: Path) -> dict[str, Any]:
@@ -30,9 +31,12 @@ def describe_file(file: Path) -> dict[str, Any]:
         facts = {
             k: read_json(metadata, k, file) for k in ("localizer", "tuned", "parent", "recipe")
         }
-        return {"kind": "adapter", **common, **facts}
-    known = "localizer" if kind in ("localizer", "") else f"unknown format {one_line(kind)!r}"
-    return {"kind": known, **common, **{k: v for k, v in metadata.items() if k != "format"}}
+        use = for_adapter(file, _table(facts["recipe"]))
+        return {"kind": "adapter", **common, **facts, _USE: use}
+    rest = {k: v for k, v in metadata.items() if k != "format"}
+    if kind not in ("localizer", ""):
+        return {"kind": f"unknown format {one_line(kind)!r}", **common, **rest}
+    return {"kind": "localizer", **common, **rest, _USE: for_localizer(file)}
 
 
 def _ansm_facts(file: Path) -> dict[str, Any]:
@@ -42,10 +46,16 @@ def _ansm_facts(file: Path) -> dict[str, Any]:
     keys = ("architecture", "localizer", "normalisation", "metrics", "parent", "recipe")
     for key in (*keys, "attack_score"):
         facts[key] = read_json({key: metadata.get(key, '""')}, key, file)
-    return {**facts, "format_version": metadata["format_version"]}
+    facts["format_version"] = metadata["format_version"]
+    use = for_ansm(file, _table(facts["localizer"]), _table(facts["recipe"]))
+    return {**facts, _USE: use}
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """Return a table of the metadata, which may hold anything in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 def _sizes(file: Path) -> dict[str, int]:
-    with safe_open(str(file), framework="pt") as handle:
-        shapes = [handle.get_slice(name).get_shape() for name in handle.keys()]  # noqa: SIM118
+    shapes = tensor_shapes(file).values()
     return {"tensors": len(shapes), "parameters": sum(math.prod(shape) for shape in shapes)}

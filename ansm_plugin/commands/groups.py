@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansm_plugin.commands.options import flag, option
+from ansm_plugin.commands.fact_options import FactOptions
+from ansm_plugin.commands.options import flag, group, option
 from ansm_plugin.commands.values import filled, grey_levels, names, path, positive
+
+if TYPE_CHECKING:
+    from ansm_plugin.evaluation.material import Source
+    from ansm_plugin.localizer.facts import Facts
 
 
 def localizer_option() -> Any:
@@ -29,6 +34,12 @@ class ModelOptions:
     ansm: Path | None = option(
         None, parse=path, metavar="FILE", help="weights written by `ansm train`"
     )
+    said: FactOptions = group(FactOptions)
+
+    @property
+    def facts(self) -> Facts:
+        """What the user says of the localizer."""
+        return self.said.facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +50,33 @@ class ImageOptions:
         None,
         parse=path,
         metavar="DIR",
-        help="forged images with --masks; alone, photographs that forgeries are made of, or the "
-        "dataset.json of `ansm attack`",
+        help="forged images with --masks; alone, photographs that forgeries are made of, or a "
+        "list [[image, mask], ...] such as the dataset.json of `ansm attack` or of IMDLBenCo",
     )
     masks: Path | None = option(None, parse=path, metavar="DIR", help="masks with the same stems")
     pattern: str = option("*", help="only images whose file name matches (default: {default})")
     recursive: bool = flag(help="enter the folders in these; masks lie below theirs as images do")
+    allow_outside: bool = flag(
+        help="trust the list: its paths may lead out of its folder, as absolute ones do"
+    )
     count: int | None = option(None, parse=positive, metavar="N", help="at most this many images")
+
+    def source(self, count: int | None = None) -> Source:
+        """Return where the images come from.
+
+        Args:
+            count: at most this many; None takes the given number.
+        """
+        from ansm_plugin.evaluation.material import Source
+
+        return Source(
+            images=self.images,
+            masks=self.masks,
+            pattern=self.pattern,
+            count=count or self.count,
+            recursive=self.recursive,
+            allow_outside=self.allow_outside,
+        )
 
     def forged(self, crops: int) -> str:
         """Return what is made of photographs that come without masks, "" where nothing is.
@@ -53,7 +84,7 @@ class ImageOptions:
         Args:
             crops: how many where no count is given.
         """
-        if self.images is None or self.masks is not None or self.images.suffix == ".json":
+        if self.images is None or self.masks is not None or self.images.suffix.lower() == ".json":
             return ""
         return (
             f"no --masks were given, so {self.count or crops} forged crops are made of the "
@@ -101,7 +132,12 @@ class StrengthOptions:
 
 def attacks_option(said: str) -> Any:
     """Return the field that names attacks; None leaves them to the plan, which has those `said`."""
-    return option(None, parse=names, metavar="NAMES", help=f"separated by commas (default: {said})")
+    return option(
+        None,
+        parse=names,
+        metavar="NAMES",
+        help=f"separated by commas (default: {said}); one of your own is module:function",
+    )
 
 
 def precision_option() -> Any:
@@ -111,6 +147,17 @@ def precision_option() -> Any:
         choices=("fp32", "bf16"),
         help="of the convolutions inside the ANSM (default: {default}); bf16 halves its time on "
         "processors that have it, and changes F1 by less than 0.001",
+    )
+
+
+def device_option() -> Any:
+    """Return the field of the device that computes."""
+    return option(
+        "auto",
+        parse=filled,
+        metavar="NAME",
+        help="what computes: cpu, cuda, cuda:1, mps or xpu; auto is the accelerator if there is "
+        "one, else the CPU (default: {default})",
     )
 
 

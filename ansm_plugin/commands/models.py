@@ -11,6 +11,7 @@ from ansm_plugin.ansm import ANSM, Precision
 from ansm_plugin.backbones import reference
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.localizer.facts import Facts
 from ansm_plugin.localizer.families import family_names
 
 
@@ -18,6 +19,7 @@ def load_defended(
     localizer: str | None,
     ansm: Path | None,
     *,
+    facts: Facts | None = None,
     may_be_untrained: bool = False,
     precision: Precision = "fp32",
     gate: bool = False,
@@ -27,6 +29,7 @@ def load_defended(
     Args:
         localizer: its name; None is the embedded one.
         ansm: weights; None takes those that come with the embedded localizer.
+        facts: what the user says of the localizer; None where he says nothing.
         may_be_untrained: whether another localizer may go without weights; it gets a fresh ANSM.
         precision: of the convolutions inside the ANSM.
         gate: whether it leaves alone what its attack score calls unattacked.
@@ -45,7 +48,7 @@ def load_defended(
             f"--localizer {name} --output DIR`, or pass --bare to use no defence."
         )
     defended = wrap_with_ansm(
-        load_localizer(name), None if weights is None else str(weights), gate=gate
+        load_localizer(name, facts), None if weights is None else str(weights), gate=gate
     )
     if isinstance(defended.ansm, ANSM):
         defended.ansm.precision = precision
@@ -62,15 +65,23 @@ def warn_if_untrained(ansm: nn.Module) -> None:
         )
 
 
-def load_localizer(name: str | None) -> nn.Module:
-    """Build a localizer by name; None is the embedded one. Warn where its weights are random."""
+def load_localizer(name: str | None, facts: Facts | None = None) -> nn.Module:
+    """Build a localizer by name; None is the embedded one. Warn where its weights are random.
+
+    Args:
+        name: as `build_localizer` reads it.
+        facts: what the user says of it; None where he says nothing.
+    """
     name = name or reference.DEFAULT_LOCALIZER
     localizer = reference.build_localizer(name)
     base, _, weights = name.partition("@")
-    if base.partition(":")[0] in set(family_names()) - {"plain"} and not weights:
+    in_folder = bool(getattr(localizer, "name_or_path", ""))  # of transformers: with its weights
+    if base.partition(":")[0] in set(family_names()) - {"plain"} and not (weights or in_folder):
         warnings.warn(
             f"{name} has random weights, so its masks mean nothing; name its weights: "
             f"{name}@weights.safetensors.",
             stacklevel=2,
         )
+    if facts is not None:
+        facts.state(localizer)
     return localizer

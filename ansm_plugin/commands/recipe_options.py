@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import operator
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, cast
 
 import tyro
 
-from ansm_plugin.commands.values import filled, path
+from ansm_plugin.commands.values import filled, names, path
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.recipes.config import load_config
 from ansm_plugin.system.paths import user_path
@@ -23,11 +24,38 @@ _ALIASES = {
     "--pattern": "data.pattern",
     "--steps": "fit.steps",
 }
-_FLAGS = {"--recursive": "data.recursive"}  # the same for options without a value
+# The same for options without a value.
+_FLAGS = {"--recursive": "data.recursive", "--allow-outside": "data.allow_outside"}
+# Facts of the localizer that are lists: written with commas, as other commands have them.
+_LISTS = ("--localizer-mean", "--localizer-std", "--localizer-taps")
 _DESCRIPTION = (
-    "--output DIR is required; --config FILE.toml gives fields that options override. Short for "
+    "--output DIR is required; --config FILE.toml gives fields that options override; --device "
+    "NAME computes on cpu, cuda, cuda:1, mps or xpu (default: auto). Short for "
     f"fields of every stage: {', '.join([*_ALIASES, *_FLAGS])}."
 )
+
+
+def read_device(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what `--device` says, "auto" without it, and the other arguments.
+
+    Raises:
+        SystemExit: it has no value.
+    """
+    own = argparse.ArgumentParser(prog="ansm train", add_help=False, allow_abbrev=False)
+    own.add_argument("--device", type=filled, default="auto")
+    given, rest = own.parse_known_args(list(arguments))
+    return given.device, rest
+
+
+def precisions(config: Any) -> dict[str, str]:
+    """Return the precision of each training and of the attacks on its crops, by what it is of."""
+    found: dict[str, str] = {}
+    for field in field_paths(type(config)):
+        above, _, name = field.rpartition(".")
+        if name == "precision":
+            part = above.removesuffix("fit").rstrip(".") or "training"
+            found[part] = operator.attrgetter(field)(config)
+    return found
 
 
 def read_options(kind: type, name: str, arguments: Sequence[str]) -> tuple[Any, Path]:
@@ -46,11 +74,13 @@ def read_options(kind: type, name: str, arguments: Sequence[str]) -> tuple[Any, 
         own.add_argument(alias, action="store_const", const="")
     given, rest = own.parse_known_args(list(arguments))
     short = [*_ALIASES, *_FLAGS]
-    fields = expand_aliases(kind, {a: getattr(given, a.lstrip("-")) for a in short})
+    fields = expand_aliases(
+        kind, {a: getattr(given, a.lstrip("-").replace("-", "_")) for a in short}
+    )
     default = kind() if given.config is None else load_config(kind, given.config)
     config = tyro.cli(
         kind,
-        args=[*fields, *rest],
+        args=[*fields, *_without_commas(rest)],
         default=default,
         prog=f"ansm train {name}",
         description=_DESCRIPTION,
@@ -58,6 +88,18 @@ def read_options(kind: type, name: str, arguments: Sequence[str]) -> tuple[Any, 
     if given.output is None:
         raise ConfigError("--output is missing; name the folder that receives the weights.")
     return _at_home(config), given.output
+
+
+def _without_commas(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with lists as tyro reads them: `0.5,0.5,0.5` becomes three words."""
+    words: list[str] = []
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        option, _, value = word.partition("=")
+        if option in _LISTS and value:
+            words += [option, *names(value)]
+        else:
+            words += names(word) if before in _LISTS else [word]
+    return words
 
 
 def _at_home(config: Any) -> Any:

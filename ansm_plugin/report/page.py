@@ -1,7 +1,8 @@
-"""The result of an evaluation as one self-contained page: no script, no external request.
+"""The result of an evaluation as one self-contained page: it asks for nothing outside.
 
 Made from the numbers alone, so that a page can be made again from a kept result. The templates
-escape all that comes from outside, such as names of files and commands.
+escape all that comes from outside, such as names of files and commands. Its script sorts, filters
+and copies tables; without it the page says the same.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -32,37 +32,38 @@ from ansm_plugin.evaluation.results import (
 )
 from ansm_plugin.evaluation.summary import Summary
 from ansm_plugin.report.curves import chart
-from ansm_plugin.report.shown import FRAMING, FRAMING_HEAD, framing_cells, left_out_line, shown
-from ansm_plugin.report.transplanted import TRANSPLANT, TRANSPLANT_HEAD, transplant_cells
-from ansm_plugin.report.words import between, doubtful_intervals, interval, white_box_kind
+from ansm_plugin.report.shown import (
+    AIMED_MEANING,
+    FRAMING,
+    FRAMING_HEAD,
+    FRAMING_MEANING,
+    framing_cells,
+    left_out_line,
+    not_run_line,
+    outdone_line,
+    shown,
+)
+from ansm_plugin.report.tables import Cell, Line, Table, plain
+from ansm_plugin.report.transplanted import (
+    TRANSPLANT,
+    TRANSPLANT_HEAD,
+    TRANSPLANT_MEANING,
+    transplant_cells,
+)
+from ansm_plugin.report.words import (
+    between,
+    doubtful_intervals,
+    given_back,
+    harm_words,
+    interval,
+    white_box_kind,
+)
 from ansm_plugin.system.files import write_whole
 
 Picture = tuple[str, Path]  # caption and PNG file
 NO_DAMAGE = "no damage"
+MOST_LEFT_OUT = 50  # entries that the page names; the JSON has all
 _SHOWN = {BARE: "bare", DEFENDED: "ANSM"}
-
-
-class Cell(NamedTuple):
-    """One place of a table; its hint is shown where one points at it."""
-
-    text: str
-    hint: str = ""
-    is_best: bool = False
-
-
-class Line(NamedTuple):
-    """One line of a table; that of the worst of all attacks is set off."""
-
-    cells: tuple[Cell, ...]
-    is_worst: bool = False
-
-
-class Table(NamedTuple):
-    """A table with what stands above it."""
-
-    title: str
-    head: tuple[str, ...]
-    lines: tuple[Line, ...]
 
 
 def write_html(evaluation: Evaluation, pictures: Sequence[Picture], path: str | Path) -> Path:
@@ -83,6 +84,28 @@ def write_html(evaluation: Evaluation, pictures: Sequence[Picture], path: str | 
 
 def page(evaluation: Evaluation, pictures: Sequence[Picture] = ()) -> str:
     """Return the page as text."""
+    rows = evaluation.rows
+    return rendered(
+        "page.html.j2",
+        evaluation=evaluation,
+        headline=headline(evaluation),
+        threats=list(_threat_tables(evaluation, Rows(r for r in rows if r.aim is None))),
+        not_run=not_run_line(rows),
+        aimed=list(_threat_tables(evaluation, Rows(r for r in rows if r.aim))),
+        aimed_meaning=f"{AIMED_MEANING} {outdone_line(rows)}",
+        chart=chart(rows),
+        doubtful_intervals=doubtful_intervals(evaluation),
+        framing=_framing_table(evaluation),
+        transplant=_transplant_table(evaluation),
+        left_out=left_out_line(rows),
+        most_left_out=MOST_LEFT_OUT,
+        costs=_cost_table(evaluation.cost),
+        pictures=[(caption, _base64(path)) for caption, path in pictures],
+    )
+
+
+def rendered(template: str, **values: object) -> str:
+    """Return a template of ours as text; all values are escaped."""
     environment = Environment(
         loader=PackageLoader("ansm_plugin.report"),
         autoescape=True,
@@ -91,34 +114,19 @@ def page(evaluation: Evaluation, pictures: Sequence[Picture] = ()) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.j2").render(
-        evaluation=evaluation,
-        headline=headline(evaluation),
-        threats=list(_threat_tables(evaluation)),
-        chart=chart(evaluation.rows),
-        doubtful_intervals=doubtful_intervals(evaluation),
-        framing=_framing_table(evaluation),
-        transplant=_transplant_table(evaluation),
-        left_out=left_out_line(evaluation.rows),
-        costs=_cost_table(evaluation.cost),
-        pictures=[(caption, _base64(path)) for caption, path in pictures],
-    )
+    return environment.get_template(template).render(**values)
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Return what was found in one sentence, with the white-box figure in it."""
+    """Return what was found in a few sentences, with the white-box figure in them."""
     summary = evaluation.summary
-    recoveries = [value for value in summary["recovery"].values() if value is not None]
     found = summary["f1_white_box"]
     # A radius in l2 says something else; it counts where there is no other.
     white = {k: v for k, v in found.items() if norm_of(k.rpartition("@")[0]) == "linf"} or found
-    text = f"On original images the localizer reaches F1 {summary['f1_clean']:.3f}"
-    if recoveries:
-        text += (
-            f"; of what attackers take who do not know the module, ANSM gives back "
-            f"{min(recoveries):.0%} to {max(recoveries):.0%}"
-        )
-    text += f", at a loss of {summary['harm']:+.3f} on original images."
+    text = (
+        f"On original images the localizer reaches F1 {summary['f1_clean']:.3f}; "
+        f"{harm_words(summary['harm'])}. {given_back(summary['recovery'])}"
+    )
     if not white:
         return text + " The attacker who knows the module was not run."
     key = min(white, key=white.__getitem__)
@@ -126,27 +134,26 @@ def headline(evaluation: Evaluation) -> str:
     return text + (f": {kind}." if (kind := white_box_kind(evaluation)) else ".")
 
 
-def _threat_tables(evaluation: Evaluation) -> Iterator[Table]:
-    for threat in dict.fromkeys(row.threat for row in evaluation.rows):
-        rows = shown(evaluation.rows.only(threat=threat))
+def _threat_tables(evaluation: Evaluation, rows: Rows) -> Iterator[Table]:
+    for threat in dict.fromkeys(row.threat for row in rows):
+        same = shown(rows.only(threat=threat))
         recovery = _recovery_cells(evaluation.summary) if threat == T1 else {}
-        defences = tuple(dict.fromkeys(row.defence for row in rows))
+        defences = tuple(dict.fromkeys(row.defence for row in same))
         yield Table(
             f"{threat}: the attacker {_verb(threat)}",
             ("attack", "eps", *map(_name, defences), *(("recovery",) if recovery else ())),
-            tuple(_lines(rows, defences, recovery)),
+            tuple(_lines(same, defences, recovery)),
         )
 
 
 def _framing_table(evaluation: Evaluation) -> Table:
-    lines = framing_cells(evaluation.framing)
-    return Table(FRAMING, FRAMING_HEAD, tuple(Line(tuple(map(Cell, x))) for x in lines))
+    return plain(FRAMING, FRAMING_HEAD, framing_cells(evaluation.framing), FRAMING_MEANING)
 
 
 def _transplant_table(evaluation: Evaluation) -> Table:
     found = evaluation.transplant
     lines = transplant_cells(found) if found else ()
-    return Table(TRANSPLANT, TRANSPLANT_HEAD, tuple(Line(tuple(map(Cell, x))) for x in lines))
+    return plain(TRANSPLANT, TRANSPLANT_HEAD, lines, TRANSPLANT_MEANING)
 
 
 def _verb(threat: Threat) -> str:
@@ -162,7 +169,7 @@ def _lines(rows: Rows, defences: Sequence[Defence], recovery: Mapping[str, Cell]
         cells = [Cell(attack), Cell(f"{eps:g}")]
         cells += [_cell(found.get(defence), best) for defence in defences]
         if recovery:
-            cells.append(recovery.get(f"{attack}@{eps:g}", Cell(NO_DAMAGE)))
+            cells.append(recovery.get(f"{attack}@{eps:g}", Cell("-")))
         yield Line(tuple(cells), is_worst=attack == WORST)
 
 
@@ -197,7 +204,7 @@ def _cost_table(costs: Mapping[Defence, Cost]) -> Table:
         )
         for defence, cost in costs.items()
     )
-    return Table("What a defence costs", head, tuple(Line(tuple(map(Cell, x))) for x in lines))
+    return plain("What a defence costs", head, lines, "")
 
 
 def _name(defence: Defence) -> str:

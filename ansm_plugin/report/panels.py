@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
-from ansm_plugin.attacks.seeds import attack_generator
+from ansm_plugin.attacks.seeds import image_generators
 from ansm_plugin.data.samples import Sample
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer
@@ -20,13 +20,15 @@ from ansm_plugin.evaluation.results import Evaluation
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.modes import device_of
 from ansm_plugin.metrics.masks import f1_scores
-from ansm_plugin.report.style import GAIN, new_figure, save_figure
+from ansm_plugin.report.style import GAIN, new_figure, save_figure, title_lines
 from ansm_plugin.report.summary import save_summary
+from ansm_plugin.system.progress import Progress, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_PANELS = 8
+_WIDTH, _POINTS = 9.0, 12.0  # of a panel in inches, of its title
 
 
 class Panel(NamedTuple):
@@ -57,20 +59,27 @@ def save_pictures(
     evaluation: Evaluation,
     config: EvaluationConfig,
     output: Path,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Write `summary.png` and up to 8 `panels/NN.png`; return their paths.
 
-    The panels show the first attack of the config at its largest radius.
+    The panels show the first attack of the config at its largest radius. `progress` is called with
+    "pictures", finished and all of them, and no logs.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
     """
     attack, eps = config.attacks[0], max(config.eps_255)
+    count = 1 + min(MOST_PANELS, evaluation.images)  # less where some are authentic
+    progress("pictures", 0, count, {})
     written = [save_summary(output / "summary.png", evaluation)]
     shown = islice(panels(defended, samples, config, attack, eps), MOST_PANELS)
     for number, panel in enumerate(shown, start=1):
         path = output / "panels" / f"{number:02d}.png"
         written.append(save_panel(path, panel, f"{panel.name}, {attack} at {eps:g}/255"))
+        progress("pictures", len(written), count, {})
+    if len(written) < count:
+        progress("pictures", count, count, {})
     return written
 
 
@@ -83,22 +92,26 @@ def panels(
 ) -> Iterator[Panel]:
     """Yield the forged images of all samples under one attack through the bare localizer.
 
-    The noise is that of the evaluation with the same config: same batches, same random start. Of
-    images larger than a tile, one tile of the most forged pixels is attacked and shown.
+    The noise is that of the evaluation with the same config: same numbers of images, same random
+    starts. Of images larger than a tile, one tile of the most forged pixels is attacked and shown.
     """
     spec = attack_spec(attack, steps=config.steps)
     bare = mask_forward(defended.localizer, defended.spec, precision=config.precision)
     guarded = mask_forward(defended, defended.spec, precision=config.precision)
     device = device_of(defended)
     tiling = Tiling(config.tile, defended.spec.stride)
-    for index, sample in enumerate(samples):
+    first = 0
+    for sample in samples:
+        numbers = range(first, first + len(sample.names))
+        first = numbers.stop
         forged = sample.masks.flatten(1).any(1)
         if not bool(forged.any()):
             continue
         rows, columns = tiling.fullest(sample.masks)
         images, masks = (t[forged][..., rows, columns].float().to(device) for t in sample[:2])
-        generator = attack_generator(config.seed, attack, eps, index)
-        attacked = run_attack(bare, images, masks, eps / 255, spec, generator=generator)
+        own = [number for number, chosen in zip(numbers, forged, strict=True) if chosen]
+        generators = image_generators(config.seed, attack, eps, own)
+        attacked = run_attack(bare, images, masks, eps / 255, spec, generator=generators)
         with torch.no_grad():
             yield from map(
                 Panel,
@@ -127,10 +140,11 @@ def save_panel(path: str | Path, panel: Panel, title: str) -> Path:
         (f"defended mask{_f1(panel.defended, panel.mask)}", panel.defended),
     )
     height, width = panel.image.shape[-2:]
-    figure = new_figure(9.0, min(12.0, 0.4 + 2 * (0.35 + 2.93 * height / width)))
+    figure = new_figure(_WIDTH, min(12.0, 0.4 + 2 * (0.35 + 2.93 * height / width)))
     for axes, (name, pixels) in zip(figure.subplots(2, 3).flat, tiles, strict=True):
         _tile(axes, name, pixels)
-    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
+    lines = title_lines(title, _WIDTH, _POINTS)
+    figure.suptitle(lines, fontsize=_POINTS, fontweight="bold", parse_math=False)
     return save_figure(figure, path)
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ansm_plugin.evaluation.framing import FramingRow, framed
-from ansm_plugin.evaluation.results import BARE, DEFENDED, Row, Rows
+from ansm_plugin.evaluation.results import BARE, DEFENDED, THREATS, Row, Rows
 
 FRAMING = "Framing: authentic photographs attacked with a wrong mask"
+FRAMING_MEANING = (
+    "A defence that reads the mask out of the noise lets anybody frame an authentic photograph. "
+    "The last column is how much more is marked inside the wrong mask than outside, above what is "
+    "marked without attack: 0 is none."
+)
+AIMED_MEANING = (
+    "Noise that is made with the true mask could tell a defence where the forgery is. So these "
+    "attacks were told another: decoy goes away from a wrong mask, mark goes towards one, swap "
+    "takes the noise of another image. F1 is against the true mask; such an attack may do no "
+    "damage at all."
+)
 FRAMING_HEAD = (
     "threat",
     "attack",
@@ -34,6 +45,28 @@ def shown(rows: Rows) -> Rows:
     return Rows(row for row in rows if row.aim is None or (row.threat, row.key) in names)
 
 
+def outdone_line(rows: Rows) -> str:
+    """Return how many aimed attacks `shown` leaves out; "" where it shows all."""
+    count = len({(row.threat, row.key) for row in rows}) - len(
+        {(row.threat, row.key) for row in shown(rows)}
+    )
+    if not count:
+        return ""
+    return (
+        "Of each aim and radius the attack that leaves the defended localizer least is shown; the "
+        f"JSON has {count} more."
+    )
+
+
+def not_run_line(rows: Rows) -> str:
+    """Return which threat models have no row; "" where all have one."""
+    missing = [threat for threat in THREATS if not rows.only(threat=threat)]
+    if not missing:
+        return ""
+    said = "; ".join(f"{threat} ({THREATS[threat]})" for threat in missing)
+    return f"Not run: {said}."
+
+
 def framing_cells(rows: Sequence[FramingRow]) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row each, under `FRAMING_HEAD`."""
     figures = {id(row): figure for row, figure in framed(rows)}
@@ -58,11 +91,12 @@ def framing_line(rows: Sequence[FramingRow]) -> str:
     if not own:
         return ""
     figure, worst = max(own, key=lambda pair: pair[0])
-    bare = next(f for f, row in known if row.defence == BARE and row.key == worst.key)
+    bare = next((f for f, row in known if row.defence == BARE and row.key == worst.key), None)
+    beside = "" if bare is None else f"bare {bare:+.3f}; "
     return (
         f"Framing: on {_images(worst.images, 'authentic ')} under {worst.key}, told a wrong mask, "
         f"the defended localizer marks {worst.inside:.1%} inside that mask and {worst.outside:.1%} "
-        f"outside: {figure:+.3f} above clean (bare {bare:+.3f}; 0 is none)."
+        f"outside: {figure:+.3f} above clean ({beside}0 is none)."
     )
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansm_plugin.evaluation.results import BARE, DEFENDED, Evaluation, Row
-from ansm_plugin.report.style import COLOURS, MARKERS, new_figure, save_figure
+from ansm_plugin.report.style import COLOURS, MARKERS, new_figure, save_figure, title_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_WIDTH, _POINTS = 8.0, 11.0  # of the figure in inches, of its title
 
 
 def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
@@ -19,7 +21,7 @@ def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
     """
-    figure = new_figure(8.0, 4.8)
+    figure = new_figure(_WIDTH, 4.8)
     axes = figure.subplots()
     _clean_lines(axes, evaluation)
     pairs = list(evaluation.rows.pairs())
@@ -39,6 +41,9 @@ def save_summary(path: str | Path, evaluation: Evaluation) -> Path:
         style = {"color": "black", "marker": "*", "markersize": 12, "linestyle": ":"}
         _curve(axes, white, "white box, defended", 0.0, **style)
     _decorate(axes, evaluation)
+    title = f"{evaluation.localizer}, {evaluation.images} images, bars: 95 % interval"
+    # Above the legend too: over the axes alone a long name is cut. Names may hold dollar signs.
+    figure.suptitle(title_lines(title, _WIDTH, _POINTS), fontsize=_POINTS, parse_math=False)
     return save_figure(figure, path)
 
 
@@ -65,11 +70,6 @@ def _decorate(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("strength of the attack (eps)")
     axes.set_ylabel("mean F1 of forged images")
-    axes.set_title(
-        f"{evaluation.localizer}, {evaluation.images} images, bars: 95 % interval",
-        fontsize=11,
-        parse_math=False,  # names may hold dollar signs
-    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))

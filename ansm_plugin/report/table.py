@@ -19,6 +19,7 @@ from ansm_plugin.report.words import (
     attack_name,
     between,
     doubtful_intervals,
+    given_back,
     white_box_kind,
 )
 from ansm_plugin.system.text import harmless, one_line
@@ -51,6 +52,8 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
             f"Recovery: {min(recoveries):.3f} to {max(recoveries):.3f} of the lost F1 comes back "
             "(1 is all of it)."
         )
+    else:
+        yield f"Recovery: none to tell. {given_back(summary['recovery'])}"
     ends = between(summary.get("harm_low"), summary.get("harm_high"), "+.3f")
     yield f"Harm: {summary['harm']:+.3f}{ends} F1 lost on original images (0 is none)."
     yield from _white_box_lines(evaluation)
@@ -124,14 +127,15 @@ def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     for row in shown(evaluation.rows):
         groups.setdefault((row.threat, row.attack, row.eps_255), {})[row.defence] = row
     for (threat, attack, _), found in groups.items():
-        bare, defended = found.get(BARE), found[DEFENDED]
+        bare, defended = found.get(BARE), found.get(DEFENDED)
+        known = next(iter(found.values()))
         name = {NO_ATTACK: "none (original)"}.get(attack, attack)
         others = [row for d, row in found.items() if d not in (BARE, DEFENDED)]
         best = max(others, key=lambda row: row.f1, default=None)
         baseline = f"{best.f1:.3f} {best.defence.partition(' ')[0].lower()}" if best else "-"
         yield (
-            *(threat, name, _eps(defended), *_f1_cells(bare, defended)),
-            _recovered(evaluation, defended),
+            *(threat, name, _eps(known), *_f1_cells(bare, defended)),
+            _recovered(evaluation, known),
             baseline,
         )
 
@@ -139,15 +143,21 @@ def _table_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
 def _recovered(evaluation: Evaluation, row: Row) -> str:
     if row.threat != T1:
         return "-"
-    share = evaluation.summary["recovery"][row.key]
+    known = evaluation.summary["recovery"]
+    if row.key not in known:
+        return "-"
+    share = known[row.key]
     return "no damage" if share is None else f"{share:.3f}"
 
 
-def _f1_cells(bare: Row | None, defended: Row) -> tuple[str, str, str]:
+def _f1_cells(bare: Row | None, defended: Row | None) -> tuple[str, str, str]:
+    ends = "-"
+    if defended and defended.has_interval:
+        ends = f"{defended.f1_low:.3f} to {defended.f1_high:.3f}"
     return (
         f"{bare.f1:.3f}" if bare else "-",
-        f"{defended.f1:.3f}",
-        f"{defended.f1_low:.3f} to {defended.f1_high:.3f}" if defended.has_interval else "-",
+        f"{defended.f1:.3f}" if defended else "-",
+        ends,
     )
 
 

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from ansm_plugin.evaluation.transplant import MARGIN, Transplant
 
 TRANSPLANT = "Transplant: what the module adds, without the picture that it adds it to"
+TRANSPLANT_MEANING = (
+    "A defence that finds the forgery itself could write its mask into the picture. So what it "
+    "adds is laid on flat grey: marked there no better than the control, it carries no mask."
+)
 TRANSPLANT_HEAD = ("what", "figure")
 
 

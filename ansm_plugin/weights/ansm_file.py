@@ -22,9 +22,10 @@ from ansm_plugin.attack_score import AttackScore
 from ansm_plugin.errors import LocalizerError, WeightsError
 from ansm_plugin.localizer.families import inner
 from ansm_plugin.localizer.modes import dtype_of
-from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.traits import fingerprint, fingerprints
+from ansm_plugin.system.device import find_device
 from ansm_plugin.system.text import one_line
+from ansm_plugin.weights.identity import identify as identify  # its home of 0.1
 from ansm_plugin.weights.metadata import read_architecture, read_json
 from ansm_plugin.weights.tensors import (
     load_strictly,
@@ -193,8 +194,13 @@ def save_ansm(ansm: ANSM, path: str | Path, provenance: Provenance | None = None
     return AnsmFile(ansm=ansm, provenance=provenance or Provenance()).write(path)
 
 
-def load_ansm(path: str | Path, *, into: str | nn.Module | None = None) -> ANSM:
-    """Read an ANSM written by `save_ansm`, on the CPU and in eval mode.
+def load_ansm(
+    path: str | Path,
+    *,
+    into: str | nn.Module | None = None,
+    device: str | torch.device | None = None,
+) -> ANSM:
+    """Read an ANSM written by `save_ansm`, in eval mode.
 
     Its provenance and its score are not looked at: `AnsmFile.read` gives them too.
 
@@ -202,13 +208,15 @@ def load_ansm(path: str | Path, *, into: str | nn.Module | None = None) -> ANSM:
         path: the safetensors file.
         into: a preset name or an ANSM that must have the architecture of the file; an ANSM is
             filled in place. None takes what the file says.
+        device: where it goes; None is the CPU, or where `into` is.
 
     Raises:
         WeightsError: a pickle, a truncated or foreign file, a newer format, another architecture.
-        ConfigError: the preset is unknown.
+        ConfigError: the preset is unknown, or there is no such device.
     """
-    metadata, tensors = read_file(path)
-    return _module(metadata, tensors, path, into)
+    place = None if device is None else find_device(device)
+    ansm = _module(*read_file(path), path, into)
+    return ansm if place is None else ansm.to(place)
 
 
 def read_provenance(path: str | Path) -> Provenance:
@@ -220,15 +228,6 @@ def read_provenance(path: str | Path) -> Provenance:
     metadata = read_metadata(path)
     _require_format(metadata, path)
     return Provenance.from_metadata(metadata, path)
-
-
-def identify(localizer: nn.Module, spec: LocalizerSpec) -> dict[str, str]:
-    """Return family, class and sha256 of the state of a localizer."""
-    return {
-        "family": spec.family,
-        "class": type(inner(localizer)).__name__,
-        "sha256": fingerprint(localizer),
-    }
 
 
 def _module(

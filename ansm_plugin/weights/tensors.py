@@ -159,6 +159,17 @@ def tensor_names(path: str | Path) -> set[str]:
         return set(handle.keys())
 
 
+def tensor_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor in a safetensors file by name; none of them is read.
+
+    Raises:
+        WeightsError: the file cannot be read as safetensors.
+    """
+    read_metadata(path)
+    with safe_open(str(path), framework="pt") as handle:
+        return {n: tuple(handle.get_slice(n).get_shape()) for n in handle.keys()}  # noqa: SIM118
+
+
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file.
 

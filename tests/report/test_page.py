@@ -108,13 +108,15 @@ def _picture(folder: Path) -> Path:
 def test_the_page_is_whole_and_asks_for_nothing_outside(
     evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    """Tags close, no script, and every source is inside the file."""
+    """Tags close, and every source is inside the file, that of its script too."""
     pictures = [("worst image", _picture(tmp_path))]
     path = write_html(evaluation, pictures, tmp_path / "new" / "r.html")
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>\n<html")
-    seen = _Page(text).seen
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in seen}
+    found = _Page(text)
+    seen = found.seen
+    assert not {"link", "iframe"} & {tag for tag, _ in seen}
+    assert found.attributes("script") == [{}]
     sources = [v for _, attrs in seen for k, v in attrs.items() if k in ("src", "href")]
     assert len(sources) == 1
     assert str(sources[0]).startswith("data:image/png;base64,")

@@ -35,7 +35,9 @@ def test_it_comes_back_with_weights_and_spec(
     defended: DefendedLocalizer[nn.Module], tmp_path: Path
 ) -> None:
     folder = defended.save_pretrained(tmp_path / "new" / "folder")
-    assert sorted(path.name for path in folder.iterdir()) == ["ansm.safetensors", "config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "ansm.safetensors", "config.json",
+    ]  # fmt: skip
     again = load_pretrained(folder, copy.deepcopy(defended.localizer))
     assert again.spec == SPEC
     assert all(torch.equal(v, again.ansm.state_dict()[k])
