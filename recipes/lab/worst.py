@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ansm_plugin.commands.models import load_defended
 from ansm_plugin.evaluation import EvaluationConfig
-from ansm_plugin.evaluation.material import read_material
+from ansm_plugin.evaluation.material import Source, read_material
 from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.report.panels import Panel, panels
 from lab.publish import NAMES
@@ -67,7 +67,7 @@ def main(run: Path, bed: Path, picture: Path) -> None:
     """Attack every forged image of a bed; show the ones with the least F1 behind the ANSM."""
     localizer = f"{NAMES[run.name.partition('-')[2]]}@{run / 'localizer.safetensors'}"
     defended = load_defended(localizer, run / "ansm.safetensors")
-    material = read_material(bed / "images", bed / "masks", "*", None, 0)
+    material = read_material(Source(bed / "images", bed / "masks"), 0)
     config = EvaluationConfig(attacks=(ATTACK,), eps_255=(EPS,), attack_precision="bf16")
     shown = panels(defended, material.scored, config, ATTACK, EPS)
     worst = sorted(shown, key=lambda panel: score(panel.defended, panel.mask))[:SHOWN]
