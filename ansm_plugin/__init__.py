@@ -12,6 +12,7 @@ from ansm_plugin import moved
 
 if TYPE_CHECKING:
     from ansm_plugin.ansm import ANSM
+    from ansm_plugin.api.calls import attack, evaluate, localize, train
     from ansm_plugin.defended import (
         DefendedLocalizer,
         load_pretrained,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         wrap_with_ansm,
     )
     from ansm_plugin.errors import AnsmError
+    from ansm_plugin.localizer.explain import explain
     from ansm_plugin.localizer.spec import LocalizerSpec
     from ansm_plugin.weights.adapters import apply_adapter
     from ansm_plugin.weights.ansm_file import load_ansm, save_ansm
@@ -32,9 +34,14 @@ __all__ = [
     "LocalizerSpec",
     "__version__",
     "apply_adapter",
+    "attack",
+    "evaluate",
+    "explain",
     "load_ansm",
     "load_pretrained",
+    "localize",
     "save_ansm",
+    "train",
     "unwrap",
     "wrap_with_ansm",
 ]
@@ -45,9 +52,14 @@ _HOME = {
     "DefendedLocalizer": "defended",
     "LocalizerSpec": "localizer.spec",
     "apply_adapter": "weights.adapters",
+    "attack": "api.calls",
+    "evaluate": "api.calls",
+    "explain": "localizer.explain",
     "load_ansm": "weights.ansm_file",
     "load_pretrained": "defended",
+    "localize": "api.calls",
     "save_ansm": "weights.ansm_file",
+    "train": "api.calls",
     "unwrap": "defended",
     "wrap_with_ansm": "defended",
 }

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.ansm import ANSM, DEFAULT_PRESET, cut
+from ansm_plugin.ansm import ANSM, DEFAULT_PRESET
 from ansm_plugin.attack_score import AttackScore
-from ansm_plugin.errors import ConfigError, LocalizerError, WeightsError
-from ansm_plugin.gate import Examined, gated, judge, require_score
-from ansm_plugin.localizer.call import call_padded, mask_forward, require_inputs
+from ansm_plugin.errors import ConfigError, LocalizerError
+from ansm_plugin.gate import Examined, gated, judge, perturbed, require_score
+from ansm_plugin.localizer.call import asked, call_padded, mask_forward
 from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.held import Held
-from ansm_plugin.localizer.modes import autocast, device_of, dtype_of
+from ansm_plugin.localizer.modes import autocast, device_of
 from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.system.device import find_device
 
 if TYPE_CHECKING:  # files are read where one is named: without one nobody waits for safetensors
     from ansm_plugin.weights.ansm_file import Provenance
+    from ansm_plugin.weights.figures import Results
 
 L = TypeVar("L", bound=nn.Module)
 
@@ -33,8 +35,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     mode at every call, whatever `train()` said, here or of the localizer itself; `unwrap` gives it
     back as it was. No attribute is forwarded: write `defended.localizer.encoder`.
 
-    `load_state_dict` takes the state of the pair and the state of the bare localizer alike; the
-    latter leaves the ANSM as it is.
+    `load_state_dict` takes the state of the pair, or of the bare localizer, which keeps the ANSM.
 
     Args:
         localizer: the wrapped model; not copied.
@@ -62,8 +63,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
             self.require_score()
         self.localizer: L = localizer
         self._held = Held(localizer)  # frozen from here on, so that unwrap can give it back
-        self.ansm = ansm
-        self.spec = spec
+        self.ansm, self.spec = ansm, spec
         self.register_load_state_dict_pre_hook(_accept_bare_state)  # type: ignore[no-untyped-call]
         self.train(self.training)
 
@@ -85,7 +85,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
         Shape: `(B, 3, H, W)` in the localizer's input range -> the same shape in [-e_d, e_d], fp32.
         """
-        pixels, delta = self._perturbed(inputs)
+        pixels, delta = perturbed(self.ansm, self.spec, inputs)
         if not self.gate:
             return delta
         return gated(delta, self.judge(self._masked(pixels, delta)))
@@ -95,7 +95,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
         Costs two passes of the localizer. Shape: `(B, 3, H, W)` in the localizer's input range.
         """
-        return self._masked(*self._perturbed(inputs))
+        return self._masked(*perturbed(self.ansm, self.spec, inputs))
 
     def attack_score(self, inputs: Tensor) -> Tensor:
         """Return how much each image looks attacked: log-odds, 0 where 1 in 100 is a false alarm.
@@ -118,59 +118,44 @@ class DefendedLocalizer(nn.Module, Generic[L]):
         """Return the inputs with the defensive perturbation added, in their range and dtype."""
         delta = self.perturbation(inputs)
         with autocast(inputs.device, to_bf16=False):
-            std = torch.tensor(self.spec.std, device=inputs.device).view(1, -1, 1, 1)
-            return (inputs + delta / std).to(inputs.dtype)  # summed in fp32 or better
+            change = self.spec.normalise_change(delta)
+            return (inputs + change).to(inputs.dtype)  # summed in fp32 or better
 
-    def forward(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Return what the localizer returns for the suppressed `inputs`.
+    def forward(self, inputs: Tensor | None = None, /, *args: Any, **kwargs: Any) -> Any:
+        """Return what the localizer returns for the suppressed image.
 
-        Shape: `(B, 3, H, W)` in the localizer's input range, any size.
+        Shape: `(B, 3, H, W)` in the localizer's input range, any size; first, or by the keyword of
+        the localizer, such as `pixel_values=`.
         """
-        suppressed, spec = self.suppress(inputs), self.spec
+        image, answer = asked(self.localizer, inputs, args, kwargs)
+        suppressed, spec = self.suppress(image), self.spec
         self._held.enforce(self.localizer)
-        return call_padded(
-            lambda x: self.localizer(x, *args, **kwargs), suppressed, spec.stride, spec.smallest
-        )
+        return call_padded(answer, suppressed, spec.stride, spec.smallest, square=spec.square)
 
-    def save_pretrained(self, folder: str | Path, provenance: Provenance | None = None) -> Path:
-        """Write `ansm.safetensors` and `config.json` into a folder, as the Hugging Face hub has it.
-
-        The localizer's own weights are not written, nothing is uploaded; see `load_pretrained`.
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        provenance: Provenance | None = None,
+        *,
+        results: Results | None = None,
+        licence: str | None = None,
+    ) -> Path:
+        """Write ANSM, config and model card as the Hugging Face hub has them; upload nothing.
 
         Args:
             folder: made where there is none; one that holds something else's config is refused.
             provenance: where the weights come from; by default the localizer and its input.
+            results: what `evaluate` returned, or its JSON file, for the card.
+            licence: of the ANSM, as the hub names it; None leaves it unknown.
 
         Raises:
             WeightsError: the folder cannot be used, or the ANSM is a module of your own.
+            ConfigError: the results are no evaluation's.
         """
-        from ansm_plugin.weights.ansm_file import AnsmFile, Provenance, identify
-        from ansm_plugin.weights.folder import write_folder
+        from ansm_plugin.weights.folder import file_of, write_folder
 
-        if not isinstance(self.ansm, ANSM):
-            raise WeightsError(
-                f"only an ANSM is saved; this localizer is defended by a module of your own, "
-                f"{type(self.ansm).__name__}: save its state_dict yourself."
-            )
-        origin = provenance or Provenance(
-            stage="untrained" if self.ansm.is_identity else "unrecorded",
-            localizer=identify(self.localizer, self.spec),
-            normalisation=self.spec.input_range,
-        )
-        file = AnsmFile(ansm=self.ansm, provenance=origin, score=self.score)
-        return write_folder(folder, file, self.spec)
-
-    def _perturbed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pixels and what the ANSM adds to them, cut to keep them in [0, 1]."""
-        has_any = any(True for _ in self.ansm.parameters())
-        require_inputs(inputs, device_of(self.ansm) if has_any else None)
-        with autocast(inputs.device, to_bf16=False):
-            pixels = self.spec.denormalise(inputs).float().clamp(0, 1)
-        # An ANSM sees to it itself; another module may have been moved to half precision.
-        dtype = None if isinstance(self.ansm, ANSM) else dtype_of(self.ansm)
-        delta = self.ansm(pixels.to(dtype or pixels.dtype))
-        with autocast(inputs.device, to_bf16=False):
-            return pixels, cut(pixels, delta.float())
+        file = file_of(self.ansm, self.score, self.localizer, self.spec, provenance)
+        return write_folder(folder, file, self.spec, results=results, licence=licence)
 
     def _masked(self, pixels: Tensor, delta: Tensor) -> Examined:
         self._held.enforce(self.localizer)
@@ -198,10 +183,7 @@ class PixelView:
     defended: DefendedLocalizer[Any]
 
     def perturbation(self, pixels: Tensor) -> Tensor:
-        """Return the defensive perturbation in pixel units, through the gate if there is one.
-
-        Shape: `(B, 3, H, W)` in [0, 1] -> the same shape in [-e_d, e_d], fp32.
-        """
+        """Return the perturbation, through the gate. Shape: `(B, 3, H, W)` -> the same, fp32."""
         return self.defended.perturbation(self.defended.spec.normalise(pixels))
 
     def suppress(self, pixels: Tensor) -> Tensor:
@@ -220,12 +202,13 @@ def wrap_with_ansm(
     ansm: str | nn.Module | None = None,
     spec: LocalizerSpec | None = None,
     gate: bool = False,
+    device: str | torch.device | None = None,
 ) -> DefendedLocalizer[L]:
     """Put an ANSM in front of a localizer.
 
-    The localizer is frozen and set to eval mode until `unwrap`; its weights, buffers and device
-    are not touched. Without `weights` the result is untrained and returns bit for bit what the
-    localizer returns.
+    The localizer is frozen and set to eval mode until `unwrap`; its weights and buffers are not
+    touched, nor its device unless another one is named. Without `weights` the result is untrained
+    and returns bit for bit what the localizer returns.
 
     Args:
         localizer: a timm, segmentation_models_pytorch or other torch module.
@@ -235,18 +218,15 @@ def wrap_with_ansm(
         spec: how to talk to the localizer; by default found by `describe`.
         gate: leave images as they are whose attack score says that nothing is wrong; three passes
             of the localizer instead of one. Needs weights that were calibrated.
+        device: moves both, "auto" to the accelerator if there is one; None moves nothing.
 
     Raises:
         LocalizerError: not a module, already defended, or not understood.
         WeightsError: the file cannot be read, does not fit, or holds no score for the gate.
-        ConfigError: the preset is unknown.
+        ConfigError: the preset is unknown, or there is no such device.
     """
-    if isinstance(localizer, DefendedLocalizer):
-        raise LocalizerError(
-            "this localizer is already defended; pass unwrap(defended) to wrap it anew."
-        )
-    if not isinstance(localizer, nn.Module):  # describe would say so, but a given spec skips it
-        raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
+    place = None if device is None else find_device(device)
+    _require_bare(localizer)
     spec, module, score = spec or describe(localizer), ansm, None
     if weights is not None:
         from ansm_plugin.weights.ansm_file import AnsmFile
@@ -258,7 +238,18 @@ def wrap_with_ansm(
         module = ANSM(ansm or DEFAULT_PRESET).to(device_of(localizer))
     if not isinstance(module, nn.Module):
         raise ConfigError(f"ansm is {ansm!r}; allowed: a preset name or a torch module.")
-    return DefendedLocalizer(localizer, module, spec, score=score, gate=gate).eval()
+    made = DefendedLocalizer(localizer, module, spec, score=score, gate=gate).eval()
+    return made if place is None else made.to(place)
+
+
+def _require_bare(localizer: object) -> None:
+    """Raise LocalizerError unless this is a module that is not defended yet."""
+    if isinstance(localizer, DefendedLocalizer):
+        raise LocalizerError(
+            "this localizer is already defended; pass unwrap(defended) to wrap it anew."
+        )
+    if not isinstance(localizer, nn.Module):  # describe would say so, but a given spec skips it
+        raise LocalizerError(f"a localizer is a torch.nn.Module; given {type(localizer).__name__}.")
 
 
 def unwrap(defended: DefendedLocalizer[L]) -> L:
@@ -272,19 +263,28 @@ def unwrap(defended: DefendedLocalizer[L]) -> L:
     return defended.localizer
 
 
-def load_pretrained(folder: str | Path, localizer: L) -> DefendedLocalizer[L]:
+def load_pretrained(
+    folder: str | Path,
+    localizer: L,
+    *,
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+) -> DefendedLocalizer[L]:
     """Defend a localizer by what `save_pretrained` wrote; warn where it is another localizer.
 
-    The recorded spec is used, so normalisation and taps are those of the training.
+    The recorded spec is used, so normalisation and taps are those of the training; `device` is that
+    of `wrap_with_ansm`. Where no folder has the name "owner/name", it is a repository of the
+    Hugging Face hub, at `revision`, a branch, tag or commit: see `weights.hub`.
 
     Raises:
-        WeightsError: the folder is not one of `save_pretrained`, or its files are damaged.
+        WeightsError: not of `save_pretrained`, damaged, or not to be had from the hub.
         LocalizerError: the localizer cannot be wrapped.
     """
     from ansm_plugin.weights.folder import read_folder
+    from ansm_plugin.weights.hub import find_folder
 
-    spec, weights = read_folder(folder)
-    return wrap_with_ansm(localizer, str(weights), spec=spec)
+    spec, weights = read_folder(find_folder(folder, revision))
+    return wrap_with_ansm(localizer, str(weights), spec=spec, device=device)
 
 
 # As a function, as 0.1 had it.

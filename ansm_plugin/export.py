@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError, LocalizerError
-from ansm_plugin.localizer.modes import frozen_eval
+from ansm_plugin.localizer.modes import device_of, frozen_eval
 from ansm_plugin.localizer.traits import find_fixed_side
+from ansm_plugin.system.device import tf32
 from ansm_plugin.system.files import write_whole
 
 TOLERANCE = 1e-4
@@ -74,7 +75,7 @@ def export_onnx(
     """Write a defended localizer as ONNX after comparing it with torch in onnxruntime.
 
     Args:
-        defended: in fp32, on the CPU.
+        defended: in fp32, on any device.
         path: the file; it appears only where the two agree within `TOLERANCE`.
         side: fixes height and width; by default they are free where the localizer allows it.
 
@@ -86,8 +87,9 @@ def export_onnx(
     side = side or find_fixed_side(defended.localizer)
     multiple, smallest = _steps(defended)
     sizes = ((side, side),) if side else _free_sizes(multiple, smallest)
-    model = PixelsToProbability(defended)
-    with frozen_eval(model):  # as it was afterwards: the ANSM may be in the midst of its training
+    model, device = PixelsToProbability(defended), device_of(defended)
+    # As it was afterwards: the ANSM may be in the midst of its training.
+    with tf32(device, on=False), frozen_eval(model):
         graph = _graph(model, sizes[-1], multiple, smallest, is_fixed=side is not None)
         try:
             difference = _largest_difference(graph, model, sizes)
@@ -137,7 +139,7 @@ def _free_sizes(multiple: int, smallest: int) -> tuple[Shape, ...]:
 
 
 def _graph(model: nn.Module, size: Shape, multiple: int, smallest: int, *, is_fixed: bool) -> bytes:
-    pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    pixels = _pixels(2, size, torch.Generator().manual_seed(0), model)
     free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=2**31 - 1)}
     if not is_fixed:
         least = smallest // multiple
@@ -178,9 +180,14 @@ def _largest_difference(graph: bytes, model: nn.Module, sizes: Sequence[Shape]) 
     generator = torch.Generator().manual_seed(0)
     differences = []
     for batch, size in enumerate(sizes, 1):
-        pixels = torch.rand(batch, 3, *size, generator=generator)
+        pixels = _pixels(batch, size, generator, model)
         with torch.no_grad():
-            expected = model(pixels)
-        (found,) = session.run(None, {INPUT: pixels.numpy()})
+            expected = model(pixels).cpu()
+        (found,) = session.run(None, {INPUT: pixels.cpu().numpy()})
         differences.append((torch.from_numpy(found) - expected).abs().max())
     return float(torch.stack(differences).max())
+
+
+def _pixels(batch: int, size: Shape, generator: torch.Generator, model: nn.Module) -> Tensor:
+    """Return random pixels where the model is."""
+    return torch.rand(batch, 3, *size, generator=generator).to(device_of(model))

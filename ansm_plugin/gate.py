@@ -8,10 +8,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ansm_plugin.ansm import ANSM, cut
 from ansm_plugin.attack_score import AttackScore, features
 from ansm_plugin.errors import WeightsError
+from ansm_plugin.localizer.call import require_inputs
+from ansm_plugin.localizer.modes import autocast, device_of, dtype_of
+from ansm_plugin.localizer.spec import LocalizerSpec
 
 
 class Examined(NamedTuple):
@@ -28,6 +32,25 @@ class Examined(NamedTuple):
     delta: Tensor
     bare: Tensor
     defended: Tensor
+
+
+def perturbed(ansm: nn.Module, spec: LocalizerSpec, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pixels of an image and what the ANSM adds to them, cut to keep them in [0, 1].
+
+    Shape: `(B, 3, H, W)` in the localizer's input range -> two of the same shape, fp32.
+
+    Raises:
+        LocalizerError: the image is on another device than the ANSM, or is no image.
+    """
+    has_any = any(True for _ in ansm.parameters())
+    require_inputs(inputs, device_of(ansm) if has_any else None)
+    with autocast(inputs.device, to_bf16=False):
+        pixels = spec.denormalise(inputs).float().clamp(0, 1)
+    # An ANSM sees to it itself; another module may have been moved to half precision.
+    dtype = None if isinstance(ansm, ANSM) else dtype_of(ansm)
+    delta = ansm(pixels.to(dtype or pixels.dtype))
+    with autocast(inputs.device, to_bf16=False):
+        return pixels, cut(pixels, delta.float())
 
 
 def judge(score: AttackScore, examined: Examined) -> Tensor:

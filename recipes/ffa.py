@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import DEFAULT_PRESET
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import Forward
 from ansm_plugin.localizer.taps import parse_tap, taps
@@ -23,8 +24,8 @@ from ansm_plugin.recipes.run import AnsmRun, start_with
 from ansm_plugin.recipes.stage import Setup, Stage
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import channelwise_kl, l2cos
+from ansm_plugin.training.step import Step, StepOutput, Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,10 @@ class FfaRecipe(Stage):
     start: Path | None = None
     ffa: Ffa = field(default_factory=Ffa)
 
+    def needed_taps(self, defended: DefendedLocalizer[nn.Module]) -> tuple[str, ...]:
+        """Return the stages to align."""
+        return stages_to_align(self.ffa, defended)
+
 
 RECIPE = FfaRecipe
 
@@ -84,12 +89,7 @@ def make_step(setup: Setup, ffa: Ffa) -> Step:
     Raises:
         ConfigError: neither the choices nor the localizer's spec name taps.
     """
-    names = ffa.taps or setup.spec.taps
-    if not names:
-        raise ConfigError(
-            f"{type(setup.defended.localizer).__name__} has no known taps; name the stages to "
-            "align: taps = ['module.path', ...]."
-        )
+    names = stages_to_align(ffa, setup.defended)
     features = Features(setup.defended.localizer, names, setup.forward(ffa.fit.precision))
 
     def step(turn: Turn) -> StepOutput:
@@ -99,9 +99,24 @@ def make_step(setup: Setup, ffa: Ffa) -> Step:
             clean = features(originals)
         suppressed = setup.suppress(attacked)
         loss = align(ffa, features(suppressed.images), clean)
-        return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
+        logs = {"saturated": suppressed.saturated}
+        return StepOutput(loss + suppressed.penalty, logs, setup.require_unsaturated)
 
     return step
+
+
+def stages_to_align(ffa: Ffa, defended: DefendedLocalizer[nn.Module]) -> tuple[str, ...]:
+    """Return the taps of stage 1.
+
+    Raises:
+        ConfigError: neither the choices nor the localizer's spec name any.
+    """
+    if not (names := ffa.taps or defended.spec.taps):
+        raise ConfigError(
+            f"{type(defended.localizer).__name__} has no known taps; name the stages to align: "
+            "taps = ['module.path', ...], or --localizer-taps module.path,... on the command line."
+        )
+    return names
 
 
 class Features:

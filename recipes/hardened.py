@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.attacks.captured import attack_forward
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
-from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.modes import frozen_eval
 from ansm_plugin.recipes.knowing import Hardened, Material, draw_search, version_masks
 from ansm_plugin.recipes.overfitting import Watch, hold_out
@@ -28,8 +28,8 @@ from ansm_plugin.recipes.run import AnsmRun, start_with
 from ansm_plugin.recipes.stage import Setup, Stage, Suppressed
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
 from ansm_plugin.system.progress import Progress, silent
-from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import dual_mask, mask_loss
+from ansm_plugin.training.step import Step, StepOutput, Turn
 from ansm_plugin.weights.adapters import save_adapter
 
 NAME = "hardened"
@@ -150,7 +150,8 @@ def make_step(setup: Setup, hardened: Hardened, *, alone: bool = False) -> Step:
     precision, steps = hardened.fit.precision, hardened.fit.steps
     forward = setup.forward(precision)
     attacked_model = setup.defended.localizer if alone else setup.defended
-    knowing = mask_forward(attacked_model, setup.spec, precision=precision)
+    # As it is: its weights change from step to step.
+    knowing = attack_forward(attacked_model, setup.spec, precision=precision, as_it_is=True)
     pairs, held = hold_out(setup.pairs, hardened.checks.images)
     watch = Watch(
         knowing,
@@ -174,15 +175,16 @@ def make_step(setup: Setup, hardened: Hardened, *, alone: bool = False) -> Step:
         loss = _loss(hardened, forward(suppressed.images), held_to)
         views = Views(originals, versions[: -len(originals)], suppressed.images)
         price = None if alone else priced(hardened, views, turn.index / steps)
-        logs = watch.look(turn.index, steps)
+        logs: dict[str, float | Tensor] = {"saturated": suppressed.saturated}
+        logs |= watch.look(turn.index, steps)
         total = loss if price is None else loss + price
-        return StepOutput(total + suppressed.penalty, {"saturated": suppressed.saturated, **logs})
+        return StepOutput(total + suppressed.penalty, logs, setup.require_unsaturated)
 
     return step
 
 
 def _as_they_are(images: Tensor) -> Suppressed:
-    return Suppressed(images, images.new_zeros(()), 0.0)
+    return Suppressed(images, images.new_zeros(()), images.new_zeros(()))
 
 
 def _loss(hardened: Hardened, logits: Tensor, masks: Tensor) -> Tensor:

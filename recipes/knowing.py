@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.attacks.radius import require_radii_255
-from ansm_plugin.attacks.spec import require_attacks
+from ansm_plugin.attacks.spec import require_attacks, require_startable
 from ansm_plugin.localizer.call import Forward
 from ansm_plugin.recipes.branches import BranchTarget, attacked_masks, clean_masks
 from ansm_plugin.recipes.overfitting import Checks
 from ansm_plugin.recipes.prices import Prices, require_shares
 from ansm_plugin.recipes.stage import Pairs, Setup
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Share, Turn
+from ansm_plugin.training.sending import sent
+from ansm_plugin.training.step import Share, Turn
 from ansm_plugin.training.targets import Target, Teller, Told, parse_targets
 
 
@@ -54,6 +55,7 @@ class Hardened(Prices):
         """Raise ConfigError for unknown attacks and numbers out of range."""
         super().__post_init__()
         require_attacks(self.attacks, steps=self.attack_steps)
+        require_startable("hardened.attacks", self.attacks)
         require_radii_255("eps_255", self.eps_255)
         require_shares(self, "ramp", "warm_start")
 
@@ -139,9 +141,10 @@ def draw_search(
     choice = torch.randint(len(hardened.eps_255), (count,), generator=generator)
     done = turn.index / hardened.fit.steps
     grown = min(1.0, done / hardened.ramp) if hardened.ramp else 1.0
-    radii = (grown * torch.tensor(hardened.eps_255)[choice] / 255).to(originals.device)
-    noise = (2 * torch.rand(originals.shape, generator=generator) - 1).to(originals.device)
-    warm = torch.rand(count, generator=generator).to(originals.device) < hardened.warm_start
+    device = originals.device
+    radii = sent(grown * torch.tensor(hardened.eps_255)[choice] / 255, device)
+    noise = sent(2 * torch.rand(originals.shape, generator=generator) - 1, device)
+    warm = sent(torch.rand(count, generator=generator), device) < hardened.warm_start
     random = originals + radii.view(-1, 1, 1, 1) * noise
     start = torch.where(warm.view(-1, 1, 1, 1), attacked, random)
     teller = teller or Teller((Target("truth"),), pairs.masks[:, :1])

@@ -19,11 +19,14 @@ from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.recipes.distillation import Lesson
 from ansm_plugin.recipes.run import Run
+from ansm_plugin.recipes.said import SaidOfLocalizer
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Step, StepOutput, Turn, training_device
+from ansm_plugin.training.device import training_device
 from ansm_plugin.training.losses import mask_loss
 from ansm_plugin.training.randomness import seeded
+from ansm_plugin.training.sending import sent
+from ansm_plugin.training.step import Step, StepOutput, Turn
 from ansm_plugin.weights.tensors import (
     load_localizer_weights,
     sha256_of,
@@ -35,8 +38,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # of images and masks, `(B, C, H, W)`
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalizerRecipe:
-    """All choices of the recipe.
+class LocalizerRecipe(SaidOfLocalizer):
+    """All choices of the recipe, with what is said of the localizer.
 
     Attributes:
         localizer: its name; weights behind `@` are not used, training starts at random ones.
@@ -102,6 +105,7 @@ def first_model(recipe: LocalizerRecipe) -> nn.Module:
     """
     with seeded(recipe.fit.seed):
         model = build_architecture(recipe.localizer)
+        recipe.facts.state(model)
     if recipe.start is not None:
         load_start(model, recipe.start)
     if recipe.residual_stem:
@@ -187,4 +191,5 @@ def make_residual(model: nn.Module, gain: float) -> None:
 def draw(crops: Forgeries, count: int, turn: Turn) -> tuple[Tensor, Tensor]:
     """Draw `count` crops; return this process's share as float images and masks in [0, 1]."""
     index = turn.share.of(torch.randint(len(crops), (count,), generator=turn.generator))
+    index = sent(index, crops.images.device)
     return crops.images[index].float().div(255), crops.masks[index].float()

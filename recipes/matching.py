@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.recipes.branches import clean_logits
 from ansm_plugin.recipes.distillation import Network
@@ -20,6 +21,7 @@ from ansm_plugin.recipes.ffa import Features
 from ansm_plugin.recipes.prices import require_weights
 from ansm_plugin.recipes.stage import Setup
 from ansm_plugin.training.losses import relative_l2, soft_mask, squashed_logits
+from ansm_plugin.training.sending import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,25 @@ class Answer(NamedTuple):
     features: Sequence[Tensor]
 
 
+def stages_to_compare(
+    matching: Matching, defended: DefendedLocalizer[nn.Module]
+) -> tuple[str, ...]:
+    """Return the taps whose features are compared; none where they have no weight.
+
+    Raises:
+        ConfigError: they have one, but neither the choices nor the localizer's spec name taps.
+    """
+    if not matching.feature_weight:
+        return ()
+    if not (names := matching.taps or defended.spec.taps):
+        raise ConfigError(
+            f"{type(defended.localizer).__name__} has no known taps; name the stages to compare: "
+            "taps = ['module.path', ...], or --localizer-taps module.path,... on the command line; "
+            "or leave feature_weight at 0."
+        )
+    return names
+
+
 class Matcher:
     """Runs the localizer for a training and compares its answers with those to the originals.
 
@@ -85,12 +106,7 @@ class Matcher:
         self.forward = setup.quick_forward(precision)
         self._answer: Callable[[Tensor], Answer] = lambda x: Answer(self.forward(x), ())
         if matching.feature_weight:
-            localizer, names = setup.defended.localizer, matching.taps or setup.spec.taps
-            if not names:
-                raise ConfigError(
-                    f"{type(localizer).__name__} has no known taps; name the stages to compare: "
-                    "taps = ['module.path', ...], or leave feature_weight at 0."
-                )
+            localizer, names = setup.defended.localizer, stages_to_compare(matching, setup.defended)
             network = Network(localizer, setup.spec, names, precision)
             self._answer = lambda x: Answer(*network(x))
             self._features = Features(localizer, names, setup.forward(precision))
@@ -111,7 +127,7 @@ class Matcher:
         """
         chosen, terms = self._matching, []
         if self._own is not None:
-            own = self._own[index].float()
+            own = self._own[sent(index, self._own.device)].float()
             attacked, original = answer.logits.chunk(2)
             near = squashed_logits(attacked, own, scale=chosen.logit_scale)
             terms = [

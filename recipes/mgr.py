@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ansm_plugin.data.augment import channel
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import Forward
 from ansm_plugin.recipes.branches import BranchTarget, both_masks
 from ansm_plugin.recipes.branches import clean_masks as clean_masks  # its home in version 0.1
-from ansm_plugin.recipes.matching import Matcher, Matching
+from ansm_plugin.recipes.matching import Matcher, Matching, stages_to_compare
 from ansm_plugin.recipes.prices import Prices, Views, growing_noise, priced, require_shares
 from ansm_plugin.recipes.run import AnsmRun, start_from
 from ansm_plugin.recipes.stage import Pairs, Setup, Stage
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Step, StepOutput, Turn
 from ansm_plugin.training.losses import dual_mask
+from ansm_plugin.training.step import Step, StepOutput, Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,10 @@ class MgrRecipe(Stage):
     start: Path | None = None
     mgr: Mgr = field(default_factory=Mgr)
 
+    def needed_taps(self, defended: DefendedLocalizer[nn.Module]) -> tuple[str, ...]:
+        """Return the stages whose features have a weight."""
+        return stages_to_compare(self.mgr, defended)
+
 
 RECIPE = MgrRecipe
 
@@ -130,7 +135,8 @@ def make_step(setup: Setup, mgr: Mgr) -> Step:
         if (price := priced(mgr, views, done)) is not None:
             losses += [price]
         loss = sum(losses[1:], start=losses[0])
-        return StepOutput(loss + suppressed.penalty, {"saturated": suppressed.saturated})
+        logs = {"saturated": suppressed.saturated}
+        return StepOutput(loss + suppressed.penalty, logs, setup.require_unsaturated)
 
     return step
 

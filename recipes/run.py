@@ -13,18 +13,39 @@ from torch import nn
 
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.recipes.config import save_config
+from ansm_plugin.recipes.registry import Recipe
 from ansm_plugin.recipes.stage import Setup, Stage, prepare
+from ansm_plugin.system.lock import only_run_in
 from ansm_plugin.system.processes import processes
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.checkpoints import require_own_checkpoint
 from ansm_plugin.training.config import FitConfig
-from ansm_plugin.training.loop import Step, discard_checkpoint, fit
+from ansm_plugin.training.loop import discard_checkpoint, fit
 from ansm_plugin.training.randomness import seeded
+from ansm_plugin.training.step import Step
 from ansm_plugin.weights.ansm_file import load_ansm, read_provenance, save_ansm
 from ansm_plugin.weights.tensors import sha256_of
 
 Identity = dict[str, Any]  # JSON-ready values that decide a result
 Logs = dict[str, float]  # the last number that was logged under each name
+
+
+def run_alone(recipe: Recipe, config: Any, output: Path, progress: Progress) -> Path:
+    """Run a recipe, alone in its folder; return the weights' file in every process.
+
+    Args:
+        recipe: its module.
+        config: one of its `RECIPE`.
+        output: the folder.
+        progress: called with the name of a phase, finished and all steps, and logs.
+
+    Raises:
+        AnsmError: another run writes there, something cannot be used, or training stopped.
+    """
+    with only_run_in(output):
+        among = processes()  # waits for the first one, which has locked the folder
+        among.wait()  # and cleared it, where the processes had met before
+        return recipe.run(config, output, progress)
 
 
 class Run:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ansm_plugin.ansm import ANSM, add, saturated_share
+from ansm_plugin.attacks.captured import attack_forward
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig
@@ -19,18 +20,24 @@ from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.folding import folded
+from ansm_plugin.localizer.gradient import require_gradient
+from ansm_plugin.localizer.quick import quick_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
+from ansm_plugin.localizer.tapped import require_taps
 from ansm_plugin.localizer.traits import fingerprint
+from ansm_plugin.recipes.said import SaidOfLocalizer
 from ansm_plugin.system.processes import processes
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.cache import AttackMixture, attacked_crops
-from ansm_plugin.training.loop import WHOLE, Share, Step, StepOutput, Turn, training_device
+from ansm_plugin.training.device import training_device
+from ansm_plugin.training.sending import sent
+from ansm_plugin.training.step import WHOLE, Logs, Share, Step, StepOutput, Turn
 from ansm_plugin.weights.ansm_file import Provenance, identify
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Choices that every training stage of an ANSM makes.
+class Stage(SaidOfLocalizer):
+    """Choices that every training stage of an ANSM makes, with what is said of the localizer.
 
     Attributes:
         localizer: its name, with `@weights.safetensors` unless it is a reference localizer.
@@ -54,6 +61,14 @@ class Stage:
     saturation_penalty: float = 10.0
     saturation_limit: float = 0.5
 
+    def needed_taps(self, defended: DefendedLocalizer[nn.Module]) -> tuple[str, ...]:
+        """Return the taps of a localizer that the stage needs; a stage that needs some overrides.
+
+        Raises:
+            ConfigError: it needs taps, and neither its choices nor the localizer's spec name any.
+        """
+        return ()
+
 
 class Pairs(NamedTuple):
     """Originals `(N, 3, S, S)`, their masks `(N, 1, S, S)`, attacked versions; all uint8."""
@@ -74,6 +89,7 @@ class Pairs(NamedTuple):
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return rows as floats: originals, masks, attacked."""
+        index = sent(index, self.masks.device)
         originals, attacked = (t[index].float().div(255) for t in (self.originals, self.attacked))
         return originals, self.masks[index].float(), attacked
 
@@ -83,7 +99,7 @@ class Suppressed(NamedTuple):
 
     images: Tensor
     penalty: Tensor
-    saturated: float
+    saturated: Tensor
 
 
 def prepare(stage: Stage, ansm: ANSM, output: Path, progress: Progress = silent) -> Setup:
@@ -107,17 +123,23 @@ def _prepare(
     stage: Stage, name: str, crops: Forgeries, ansm: ANSM, folder: Path, progress: Progress
 ) -> Setup:
     localizer = build_localizer(name)
+    if name == stage.localizer:
+        stage.facts.state(localizer)
     defended = wrap_with_ansm(localizer, ansm=ansm)
     defended.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    said = {"said": facts} if (facts := stage.facts.given()) else {}
+    # Before thousands of crops are attacked.
+    require_taps(localizer, defended.spec, stage.needed_taps(defended))
+    require_gradient(localizer, defended.spec)
     attacked = attacked_crops(
-        mask_forward(
+        attack_forward(
             folded(localizer, defended.spec), defended.spec, precision=stage.attacks.precision
         ),
         crops,
         stage.attacks,
         seed=stage.data.seed,
         folder=folder,
-        identity={"localizer": fingerprint(localizer), "data": asdict(stage.data)},
+        identity={"localizer": fingerprint(localizer), "data": asdict(stage.data), **said},
         progress=progress,
         among=processes(),
     )
@@ -179,8 +201,7 @@ class Setup:
 
     def quick_forward(self, precision: str) -> Forward:
         """Return the same up to rounding, in less time; nothing inside it can be tapped."""
-        quick = folded(self.defended.localizer, self.spec)
-        return mask_forward(quick, self.spec, precision=precision)
+        return quick_forward(self.defended.localizer, self.spec, precision=precision)
 
     def provenance(
         self, stage: str, recipe: dict[str, Any], metrics: dict[str, float], parent: str
@@ -196,16 +217,18 @@ class Setup:
         )
 
     def suppress(self, images: Tensor) -> Suppressed:
-        """Add the defensive perturbation to pixels; stop a run that saturates."""
+        """Add the defensive perturbation to pixels."""
         raw = self.ansm.raw(images)
         # softshrink(r, s) is r cut by s towards 0: relu(|r| - s)^2 in one pass each way.
         penalty = functional.softshrink(raw, 1.5).square().mean()
-        saturated = float(saturated_share(raw))
-        if saturated > self.stage.saturation_limit:
+        suppressed = add(images, self.ansm.bounded(raw))
+        return Suppressed(suppressed, self.stage.saturation_penalty * penalty, saturated_share(raw))
+
+    def require_unsaturated(self, logs: Logs) -> None:
+        """Raise TrainingError where the share `saturated` of a step is above the stage's limit."""
+        if logs["saturated"] > self.stage.saturation_limit:
             raise TrainingError(
-                f"{saturated:.0%} of the perturbation is saturated (limit "
+                f"{logs['saturated']:.0%} of the perturbation is saturated (limit "
                 f"{self.stage.saturation_limit:.0%}): no gradient is left to learn from. Lower "
                 "learning_rate or raise saturation_penalty."
             )
-        suppressed = add(images, self.ansm.bounded(raw))
-        return Suppressed(suppressed, self.stage.saturation_penalty * penalty, saturated)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from ansm_plugin.ansm import DEFAULT_PRESET
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.recipes import ffa as stage_1
 from ansm_plugin.recipes import mgr as stage_2
 from ansm_plugin.recipes.ffa import Ffa
+from ansm_plugin.recipes.matching import stages_to_compare
 from ansm_plugin.recipes.mgr import Mgr
 from ansm_plugin.recipes.run import AnsmRun, start_with
 from ansm_plugin.recipes.stage import Stage
@@ -30,6 +34,11 @@ class TwoStageRecipe(Stage):
     start: Path | None = None
     ffa: Ffa = field(default_factory=Ffa)
     mgr: Mgr = field(default_factory=Mgr)
+
+    def needed_taps(self, defended: DefendedLocalizer[nn.Module]) -> tuple[str, ...]:
+        """Return the stages that either stage aligns or compares."""
+        compared = stages_to_compare(self.mgr, defended)
+        return (*stage_1.stages_to_align(self.ffa, defended), *compared)
 
 
 RECIPE = TwoStageRecipe

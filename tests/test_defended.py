@@ -229,7 +229,7 @@ def test_what_the_localizer_is_called_with_and_returns_passes_through(pixels: Te
     output = wrap_with_ansm(Rich(), ansm=thin(), spec=spec)(pixels, 2.0, bias=0.5)
     torch.testing.assert_close(output["pred_mask"], 2 * pixels.mean(1, keepdim=True) + 0.5)
     assert isinstance(output["parts"], tuple)
-    assert [p.shape[-2:] for p in output["parts"]] == [(10, 14), (37, 50)]
+    assert [p.shape[-2:] for p in output["parts"]] == [(10, 13), (37, 50)]
     assert output["loss"].ndim == 0
 
 

@@ -26,6 +26,7 @@ BY_NAME = {
     "moved": "where the old paths lead",
     "recipes.registry": "the modules of recipes",
     "toolkits.attack_host": "its own name, in the command that a result records",
+    "toolkits.attack_hub": "likewise",
 }
 REEXPORTING = {"attacks", "baselines"}  # packages that other rooms may import as a whole
 

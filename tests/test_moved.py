@@ -8,6 +8,8 @@ import warnings
 
 import pytest
 
+import ansm_plugin
+from ansm_plugin.errors import ImageError
 from ansm_plugin.moved import MOVED
 
 # Of each kind of row, a name that users of 0.1 imported, and where it is defined today.
@@ -48,6 +50,17 @@ def test_a_name_behind_an_old_path_is_today_s(old: str) -> None:
         found = getattr(importlib.import_module(f"ansm_plugin.{old}"), name)
     assert found is getattr(importlib.import_module(f"ansm_plugin.{home}"), name)
     assert found.__module__ == f"ansm_plugin.{home}"
+
+
+def test_an_old_module_does_not_hide_the_function_of_its_name() -> None:
+    """Python puts an imported module where the public name is looked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("ansm_plugin.localize")
+    assert callable(ansm_plugin.localize)
+    assert ansm_plugin.localize.__doc__
+    with pytest.raises(ImageError, match="names none"):
+        ansm_plugin.localize("forensic-unet", [])
 
 
 def test_a_name_that_is_nowhere_is_an_ordinary_error() -> None:

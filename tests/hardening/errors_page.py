@@ -1,4 +1,4 @@
-"""Write ERRORS.md from the code: `python tests/hardening/errors_page.py`.
+"""Write docs/errors.md from the code: `python tests/hardening/errors_page.py`.
 
 Every class of error with its cause and remedy, from its docstring, and every message, from the
 `raise` statements. What is put into a message when it is raised is shown as an ellipsis.
@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # as a script it must not describe another, insta
 from ansm_plugin import errors  # noqa: E402
 from ansm_plugin.plugins import PluginError  # noqa: E402
 
-PAGE = ROOT / "ERRORS.md"
+PAGE = ROOT / "docs" / "errors.md"
 FOLDERS = ("ansm_plugin", "backbones", "recipes")
 HEAD = """# Errors
 

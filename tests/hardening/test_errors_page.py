@@ -1,4 +1,4 @@
-"""ERRORS.md says what the code says."""
+"""docs/errors.md says what the code says."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.cli import main
-from ansm_plugin.data.pairs import read_pair_list
+from ansm_plugin.data.lists import read_pair_list
 from ansm_plugin.data.read import read_image
 from ansm_plugin.errors import ImageError, WeightsError
 from ansm_plugin.evaluation import Evaluation
-from ansm_plugin.evaluation.material import read_material
+from ansm_plugin.evaluation.material import Source, read_material
 from ansm_plugin.evaluation.results import Row
 from ansm_plugin.report.page import page
 from ansm_plugin.report.table import print_table
@@ -168,7 +168,7 @@ def test_the_list_of_a_set_is_evaluated(tmp_path: Path) -> None:
     mask[4:9, 4:9] = 255
     Image.fromarray(mask).save(tmp_path / "a.png")
     (tmp_path / "dataset.json").write_text('[["a.png", "a.png"]]')
-    found = read_material(tmp_path / "dataset.json", None, "*", None, 0)
+    found = read_material(Source(tmp_path / "dataset.json"), 0)
     assert [sample.names for sample in found.scored] == [("a.png",)]
 
 

@@ -379,7 +379,7 @@ def test_the_second_run_in_a_folder_is_refused_and_names_the_first(
 
 
 def test_a_folder_is_free_again_after_its_run(tmp_path: Path) -> None:
-    (tmp_path / ".weights.safetensors.abc.part").touch()  # of a killed run
+    (tmp_path / ".weights.safetensors.abcd_123.part").touch()  # of a killed run
     with only_run_in(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == [LOCK]
         with pytest.raises(ConfigError, match=rf"process {os.getpid()} on"), only_run_in(tmp_path):

@@ -38,7 +38,8 @@ from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.attack_score import FEATURES, AttackScore
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.cli import main
-from ansm_plugin.data.pairs import find_pairs, read_pair_list
+from ansm_plugin.data.lists import read_pair_list
+from ansm_plugin.data.pairs import find_pairs
 from ansm_plugin.data.read import read_image, read_mask
 from ansm_plugin.defended import DefendedLocalizer, load_pretrained, wrap_with_ansm
 from ansm_plugin.errors import AnsmError, ConfigError, ImageError, WeightsError

@@ -15,7 +15,8 @@ import lab
 
 LAB = Path(lab.__file__).parent
 ROOT = LAB.parents[1]
-SHARED = {"exact"}  # what scripts share, and no script itself
+# What scripts share, and no script itself.
+SHARED = {"exact", "gpu_attacks", "gpu_clock", "gpu_forward", "gpu_training"}
 SCRIPTS = sorted({path.stem for path in LAB.glob("[!_]*.py")} - SHARED)
 
 
@@ -39,7 +40,8 @@ def test_a_script_runs_from_the_root_of_the_checkout(tmp_path: Path) -> None:
 
 def test_documents_name_scripts_and_files_that_are_there() -> None:
     """Of the lab, in every document of the checkout and in the scripts themselves."""
-    documents = [*ROOT.glob("*.md"), *(ROOT / "recipes").glob("*.md"), *LAB.glob("*.sh")]
+    folders = (ROOT, ROOT / "recipes", LAB)
+    documents = [*(p for f in folders for p in f.glob("*.md")), *LAB.glob("*.sh")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in documents)
     assert set(re.findall(r"-m lab\.([a-z_]+)\b", text)) <= set(SCRIPTS)
     assert not re.findall(r"recipes/(?:proof|results|weights)\b", text)
