@@ -65,7 +65,7 @@ def test_weights_and_type_marker_are_in_the_wheel(contents: set[str]) -> None:
 
 def test_templates_are_in_the_wheel_and_the_lab_is_not(contents: set[str]) -> None:
     templates = {p.name for p in (ROOT / "ansm_plugin" / "report" / "templates").iterdir()}
-    assert len(templates) == 7
+    assert len(templates) == 10
     assert {f"ansm_plugin/report/templates/{name}" for name in templates} <= contents
     assert not [name for name in contents if "/lab/" in name]
 

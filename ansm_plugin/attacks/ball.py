@@ -76,7 +76,9 @@ class LinfBall(Ball):
         low = _to_8_bit((self.images - self.radius).clamp(0, 1), torch.ceil)
         high = _to_8_bit((self.images + self.radius).clamp(0, 1), torch.floor)
         rounded = _to_8_bit(points, torch.round)
-        return self._cut(torch.minimum(torch.maximum(rounded, low), high))
+        inside = torch.minimum(torch.maximum(rounded, low), high)
+        # Around a value between two levels a small ball holds none: then the nearest.
+        return self._cut(torch.where(low > high, rounded, inside))
 
     def _spread(self, noise: Tensor) -> Tensor:
         return self.images + self.radius * noise

@@ -24,7 +24,7 @@ from ansm_plugin.report.panels import panels
 QUICK = EvaluationConfig(attacks=("pgd",), eps_255=(8,), steps=1, white_box_steps=1)
 SCHEMA = {
     "localizer", "ansm", "images", "rows", "summary", "alarms", "command", "versions", "seed",
-    "alarm_names", "transplant",
+    "alarm_names", "transplant", "computed",
 }  # fmt: skip
 
 

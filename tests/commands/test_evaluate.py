@@ -30,7 +30,7 @@ def test_evaluate_reads_pairs_and_writes_everything(
     written = json.loads((tmp_path / "new" / "r.json").read_text())
     assert written.keys() == {
         "localizer", "ansm", "images", "rows", "summary", "alarms", "command", "versions", "seed",
-        "cost", "alarm_names", "transplant",
+        "cost", "alarm_names", "transplant", "computed",
     }  # fmt: skip
     assert written["images"] == 3
     assert [row["eps_255"] for row in written["rows"] if row["threat"] == "T1"] == [8, 8]

@@ -209,9 +209,9 @@ def test_the_answer_to_the_original_costs_nothing(
 
 
 def test_features_need_taps(tmp_path: Path, stage: Fields, start: Path) -> None:
-    setup, chosen = mgr_setup(stage, start, tmp_path, feature_weight=1.0)
+    """Said before any crop is attacked."""
     with pytest.raises(ConfigError, match="Localizer has no known taps; name the stages to comp"):
-        mgr.make_step(setup, chosen)
+        mgr_setup(stage, start, tmp_path, feature_weight=1.0)
 
 
 @pytest.mark.parametrize("targets", [("truth",), ("own", "other"), ("swap",)])

@@ -48,7 +48,8 @@ CODE = """
             self.head = nn.Conv2d(4, 1, 3, padding=1)
 
         def forward(self, images):
-            if os.environ.get("RANK") == "1" and STOP["kind"] is not None:
+            probed = images.shape[-1] >= 64  # by what finds out about a localizer, not by work
+            if os.environ.get("RANK") == "1" and STOP["kind"] is not None and not probed:
                 STOP["after"] -= 1
                 if STOP["after"] == 0:
                     os.kill(os.getpid(), STOP["kind"])
