@@ -69,7 +69,7 @@ def theirs(
 
 
 pixels, masks = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
-pairs: DataLoader[tuple[Tensor, Tensor]] = DataLoader(TensorDataset(pixels, masks))
+pairs: DataLoader[tuple[Tensor, ...]] = DataLoader(TensorDataset(pixels, masks))
 assert_type(attack(Mine(), pixels, masks, attack=theirs, eps_255=4), Tensor)
 assert_type(attack("forensic-unet", pairs), list[Sample])
 assert_type(attack((Mine(), LocalizerSpec()), "images", Path("masks")), list[Sample])
