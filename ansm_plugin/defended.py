@@ -69,6 +69,7 @@ class DefendedLocalizer(nn.Module, Generic[L]):
 
     def train(self, mode: bool = True) -> DefendedLocalizer[L]:
         """Set the mode of the ANSM; the localizer stays in eval mode."""
+        self._held.enforce(self.localizer)  # notes the mode of what joined the localizer
         super().train(mode)
         self._held.enforce(self.localizer)
         return self
@@ -117,9 +118,8 @@ class DefendedLocalizer(nn.Module, Generic[L]):
     def suppress(self, inputs: Tensor) -> Tensor:
         """Return the inputs with the defensive perturbation added, in their range and dtype."""
         delta = self.perturbation(inputs)
-        with autocast(inputs.device, to_bf16=False):
-            change = self.spec.normalise_change(delta)
-            return (inputs + change).to(inputs.dtype)  # summed in fp32 or better
+        with autocast(inputs.device, to_bf16=False):  # summed in fp32 or better
+            return (inputs + self.spec.normalise_change(delta)).to(inputs.dtype)
 
     def forward(self, inputs: Tensor | None = None, /, *args: Any, **kwargs: Any) -> Any:
         """Return what the localizer returns for the suppressed image.

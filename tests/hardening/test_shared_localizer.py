@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -20,6 +20,7 @@ STEPS = st.lists(
 )
 
 
+@example(steps=["wrap", "exchange", "freeze"], picks=[0] * 12)  # joined, then set to eval
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS, picks=st.lists(st.integers(0, 9), min_size=12, max_size=12))
 def test_calls_are_in_eval_mode_and_the_last_gives_back(steps: list[str], picks: list[int]) -> None:
