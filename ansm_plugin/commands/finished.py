@@ -10,8 +10,9 @@ from typing import Any
 from ansm_plugin.commands.photographs import RESULTS, Photo
 from ansm_plugin.data.listing import shortened
 from ansm_plugin.errors import ConfigError
+from ansm_plugin.metrics.regions import Region
 from ansm_plugin.report.photographs import PAGE
-from ansm_plugin.report.record import PhotographRecord, PhotographWarning, Region
+from ansm_plugin.report.record import PhotographRecord, PhotographWarning
 from ansm_plugin.system.differences import differences
 from ansm_plugin.system.lines import append_line, read_lines
 from ansm_plugin.system.text import one_line

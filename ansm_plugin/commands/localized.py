@@ -30,7 +30,7 @@ from ansm_plugin.metrics.regions import TOP_SHARE, photograph_score, regions_of
 from ansm_plugin.photograph import Probabilities, localize_image, localize_scored
 from ansm_plugin.report.localized_words import attack_words, verdict_words
 from ansm_plugin.report.previews import save_previews
-from ansm_plugin.report.record import PhotographRecord, PhotographWarning, Region, Verdict
+from ansm_plugin.report.record import PhotographRecord, PhotographWarning, Verdict
 from ansm_plugin.system.files import make_folder
 
 SCORE_MEANING = (
@@ -196,7 +196,7 @@ class Steps:
         regions = regions_of(made.probabilities, mask)
         return said | {
             "marked_share": float(mask.mean()),
-            "regions": tuple(Region(**region._asdict()) for region in regions.listed),
+            "regions": tuple(regions.listed),
             "other_regions": regions.others,
         }
 

@@ -11,29 +11,25 @@ from PIL import Image
 from ansm_plugin.data.pixels import Floats, Pixels
 
 Codec = Literal["JPEG", "WEBP"]
+Subsampling = Literal["4:2:0", "4:4:4"]
 
 
-def through_file(pixels: Pixels, codec: Codec, quality: int) -> Pixels:
+def through_file(
+    pixels: Pixels, codec: Codec, quality: int, subsampling: Subsampling = "4:2:0"
+) -> Pixels:
     """Compress `(H, W, 3)` uint8 pixels at a quality of 1 to 100 and read them back.
 
-    What else a codec can choose is left to Pillow; JPEG has 4:2:0 chroma then.
+    `subsampling` is that of JPEG's chroma, and means nothing to WebP, which has 4:2:0. What else a
+    codec can choose is left to Pillow.
     """
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, codec, quality=quality)
+    Image.fromarray(pixels).save(file, codec, quality=quality, subsampling=subsampling)
     return np.array(Image.open(file))
 
 
 def jpeg(pixels: Floats, quality: int) -> Floats:
     """Round `(H, W, 3)` pixels to [0, 255], compress them as JPEG and read them back."""
     return through_file(to_8_bit(pixels), "JPEG", quality).astype(np.float32)
-
-
-def through_jpeg(pixels: Pixels, quality: int, *, halved_chroma: bool) -> Pixels:
-    """Compress `(H, W, 3)` uint8 pixels as JPEG, with 4:2:0 or 4:4:4 chroma, and read them back."""
-    file = io.BytesIO()
-    subsampling = "4:2:0" if halved_chroma else "4:4:4"
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    return np.array(Image.open(file))
 
 
 def to_8_bit(pixels: Floats) -> Pixels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ansm_plugin.data.pixels import Mask, Pixels, Rng
 from ansm_plugin.data.read import read_image
 from ansm_plugin.data.uploaded import uploaded
 from ansm_plugin.errors import ConfigError, ImageError
+from ansm_plugin.system.text import number_or_nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class DataConfig:
         found = []
         for text in self.mixed:
             folder, _, share = text.rpartition(":")
-            if not folder or not 0 < (value := _number(share)) < 1:
+            if not folder or not 0 < (value := number_or_nan(share)) < 1:
                 raise ConfigError(
                     f"mixed has {text!r}; write a folder and its share between 0 and 1, as in "
                     "beds/casia1:0.5."
@@ -214,10 +214,3 @@ def _corner(mask: Mask, size: int, rng: Rng) -> tuple[int, int]:
         if mask[top : top + size, left : left + size].any():
             break
     return top, left
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

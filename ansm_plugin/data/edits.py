@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ansm_plugin.data.blur import blurred
-from ansm_plugin.data.codec import through_jpeg, to_8_bit
+from ansm_plugin.data.codec import Subsampling, through_file, to_8_bit
 from ansm_plugin.data.pixels import Floats, Mask, Pixels, Rng
 
 QUALITIES = (60, 98)
@@ -31,7 +31,8 @@ def recompressed(pixels: Floats, rng: Rng, *, aligned: float = 0.5) -> Floats:
     down, across = (0, 0) if rng.random() < aligned else rng.integers(0, 8, 2)
     padded = np.pad(pixels, ((down, 0), (across, 0), (0, 0)), mode="edge")
     quality = int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
-    saved = through_jpeg(to_8_bit(padded), quality, halved_chroma=rng.random() < 0.6)
+    chroma: Subsampling = "4:2:0" if rng.random() < 0.6 else "4:4:4"
+    saved = through_file(to_8_bit(padded), "JPEG", quality, chroma)
     return saved[down:, across:].astype(np.float32)
 
 

@@ -83,16 +83,18 @@ def make_crops(
 
 # --- the crops of one worker process ------------------------------------------------------------
 
-_photographs: list[Pixels] = []  # sent once to each process, not with every task
+# Sent once to each process, not with every task. Each call brings a list of its own: makers keep
+# what they find out about photographs as long as the list is the same.
+_photographs: list[Sequence[Pixels]] = []
 
 
-def _install(photographs: list[Pixels]) -> None:
-    _photographs[:] = photographs
+def _install(photographs: Sequence[Pixels]) -> None:
+    _photographs[:] = [photographs]
 
 
 def _make_range(
     maker: Maker, bounds: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
-    crops = [maker(_photographs, index) for index in range(*bounds)]
+    crops = [maker(_photographs[0], index) for index in range(*bounds)]
     images = np.stack([crop.image.transpose(2, 0, 1) for crop in crops])
     return images, np.stack([crop.mask[None] for crop in crops]), [crop.host for crop in crops]

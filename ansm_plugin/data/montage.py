@@ -117,7 +117,7 @@ def removal(host: Floats, source: Source, number: int, area: Area, rng: Rng) -> 
             continue
         mask = placed[1]
         if rng.random() < 0.6:
-            return Pasted(_cloned(host, mask, rng), mask)
+            return Pasted(_cloned(host, rng), mask)
         return Pasted(_filled(host, mask, rng), mask)
     return _nothing(host)
 
@@ -193,8 +193,8 @@ def _lit_as(content: Floats, host: Floats, mask: Mask, rng: Rng) -> Floats:
     return lit.astype(np.float32)
 
 
-def _cloned(host: Floats, mask: Mask, rng: Rng) -> Floats:
-    """Cover the mask with the host itself, moved by a third of its side or more."""
+def _cloned(host: Floats, rng: Rng) -> Floats:
+    """Return the host itself, moved by a sixth to a half of its side both ways."""
     side = len(host)
     shift = rng.integers(side // 6, side // 2, 2) * rng.choice([-1, 1], 2)
     return np.roll(host, tuple(int(s) for s in shift), (0, 1))

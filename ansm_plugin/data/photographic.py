@@ -28,6 +28,7 @@ from ansm_plugin.data.montage import MAKERS, Area, Source
 from ansm_plugin.data.outlines import Outline
 from ansm_plugin.data.pixels import Floats, Mask, Pixels, Rng
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.system.text import number_or_nan
 
 _MARGIN = 8  # of a grid: the last save may begin inside the one before
 _HOST_EDITS = 0.2
@@ -172,10 +173,7 @@ def _forged(
 
 
 def _share(text: str, name: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
+    share = number_or_nan(text)
     if not 0 < share < math.inf:
         raise ConfigError(f"the share of {name!r} is {text!r}; write a number above 0: {name}:0.5.")
     return share

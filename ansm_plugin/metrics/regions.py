@@ -5,6 +5,7 @@ Shape suffixes: H height, W width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ TOP_SHARE = 0.005  # of the pixels, whose mean is the score
 _BAND = 64  # rows that are summed at once: doubles of all would take four times the map
 
 
-class Region(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Region:
     """One connected part of a mask; pixels that touch at a corner belong together.
 
     Attributes:

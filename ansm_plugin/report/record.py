@@ -9,30 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ansm_plugin.metrics.regions import Region
+
 Verdict = Literal["defended", "gated", "bare", "undecided"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Region:
-    """One connected part of the mask.
-
-    Attributes:
-        x: left edge of its box, in pixels.
-        y: upper edge of its box, in pixels.
-        width: of its box, in pixels.
-        height: of its box, in pixels.
-        area: marked pixels in it.
-        mean: mean probability over them.
-        highest: largest probability of them.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
-    area: int
-    mean: float
-    highest: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -88,3 +89,11 @@ def parse_value(text: str) -> Any:
             raise ValueError(f"{text[:40]} is not at most {_LARGEST_NUMBER}")
         return number
     return text
+
+
+def number_or_nan(text: str) -> float:
+    """Return the number that a text is; NaN, which every comparison refuses, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

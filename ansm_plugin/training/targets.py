@@ -21,6 +21,7 @@ from torch import Tensor
 from ansm_plugin.data.forgeries import region
 from ansm_plugin.data.pixels import Rng
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.system.text import number_or_nan
 from ansm_plugin.training.sending import sent
 
 # Codes in files are numbers in this order: add at the end, take nothing away.
@@ -63,7 +64,7 @@ def parse_target(text: str) -> Target:
     name = match["name"] if match else text.removeprefix(_TOWARDS).partition(":")[0]
     if name not in TARGETS:
         raise ConfigError(unknown_name("attack target", name, TARGETS))
-    share = _number(match["share"] or "1") if match else math.nan
+    share = number_or_nan(match["share"] or "1") if match else math.nan
     if match is None or not 0 < share < math.inf:
         raise ConfigError(
             f"the share of attack target {text!r} is not a number above 0; write it as in "
@@ -171,10 +172,3 @@ def _blob(like: Tensor, rng: Rng) -> Tensor:
     height, width = like.shape[-2:]
     blob = region(max(height, width), _BLOB_AREA, rng)[:height, :width]
     return torch.from_numpy(blob)[None].to(like)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

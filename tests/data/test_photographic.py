@@ -13,7 +13,7 @@ from PIL import Image
 from ansm_plugin.data.edits import EDITS, edited, recompressed, resized_mask, window
 from ansm_plugin.data.labels import known_outlines
 from ansm_plugin.data.montage import MAKERS, Area, Source
-from ansm_plugin.data.outlines import labelled, outlines
+from ansm_plugin.data.outlines import Outline, labelled, outlines
 from ansm_plugin.data.photographic import PhotographicConfig, forge_photograph, photographic
 from ansm_plugin.data.photographs import procedural
 from ansm_plugin.data.pixels import Pixels
@@ -127,6 +127,18 @@ def test_things_are_cut_along_label_maps(tmp_path: Path) -> None:
     config = replace(SMALL, kinds=("splice",))
     crops = photographic(photographs, 4, config, seed=0, known=known, processes=1)
     assert crops.masks.flatten(1).any(1).all()
+
+
+def test_photographs_of_an_earlier_call_leave_no_outlines(scenes: list[Pixels]) -> None:
+    """In one process: things of the photographs at hand, along the label maps at hand."""
+    photographs = [np.full((80, 80, 3), level, np.uint8) for level in (40, 200)]
+    config = replace(SMALL, kinds=("splice",))
+    photographic(scenes, 2, SMALL, seed=0, processes=1)
+    plain = photographic(photographs, 4, config, seed=0, processes=1)
+    assert torch.equal(plain.masks, photographic(photographs, 4, config, seed=0, processes=2).masks)
+    known = {n: [Outline(10, 10, np.ones((30, 30), np.uint8))] for n in (0, 1)}
+    along = photographic(photographs, 4, config, seed=0, known=known, processes=1)
+    assert not torch.equal(along.masks, plain.masks)
 
 
 def test_label_maps_of_another_size_or_of_nothing_are_refused(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ def test_regions_have_box_area_and_probabilities() -> None:
     found = regions_of(probabilities, probabilities > 0.5)
     assert found.others == 0
     large, small = found.listed
-    assert large == Region(5, 1000, 10, 100, 1000, pytest.approx(0.75025), 1.0)
-    assert small == Region(20, 5, 5, 10, 50, 0.5625, 0.5625)
+    assert large == Region(
+        x=5, y=1000, width=10, height=100, area=1000, mean=pytest.approx(0.75025), highest=1.0
+    )
+    assert small == Region(x=20, y=5, width=5, height=10, area=50, mean=0.5625, highest=0.5625)
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region() -> None:

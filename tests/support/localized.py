@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from support.image_files import photograph
 
+from ansm_plugin.metrics.regions import Region
 from ansm_plugin.report.localized_words import attack_words, verdict_words
 from ansm_plugin.report.previews import save_previews
 from ansm_plugin.report.record import (
     About,
     PhotographRecord,
     PhotographWarning,
-    Region,
     Verdict,
 )
 
