@@ -23,7 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from ansm_plugin.commands.options import Parser, add_options, made_explicit, read, take_rest
+from ansm_plugin.commands.options import Parser, add_options, parsed
+from ansm_plugin.commands.reading import wants_help
 from ansm_plugin.errors import AnsmError, ConfigError, TrainingInterrupted, unknown_name
 from ansm_plugin.system.blame import culprit
 from ansm_plugin.system.lock import only_run_in
@@ -31,13 +32,14 @@ from ansm_plugin.system.text import any_encoding, harmless, one_line
 
 # In the order of the help, which says this of each: none of their modules is imported for it.
 COMMANDS = {
-    "demo": "attack and defend the embedded localizer, and show it",
+    "demo": "attack and defend the default localizer, and show it",
     "localize": "find the tampered region of photographs",
     "train": "train a localizer or its ANSM: `ansm train --help`",
     "evaluate": "measure a localizer with and without its ANSM",
     "compare": "set the results of evaluations side by side",
     "attack": "write attacked images and their masks as a dataset",
     "calibrate": "fit the attack score of an ANSM on images",
+    "models": "list the localizers that come with weights, by short name",
     "doctor": "say what is known of a localizer, and which commands work on it",
     "info": "say what a weights file holds",
     "export": "write a defended localizer as one ONNX graph",
@@ -94,17 +96,15 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _options(name: str, arguments: list[str]) -> Any:
-    """Return the options of a command as its dataclass; what argparse refuses ends the program."""
-    parser = _parser(name)
+    """Return the options of a command as its dataclass; help ends the program."""
     if name.startswith("-"):
-        parser.parse_args(arguments or ["--help"])  # it ends here, but for -- and a command
-        parser.error("name the command first: ansm COMMAND")
-    kind = _module(name).OPTIONS
-    given, rest = parser.parse_known_args([name, *made_explicit(kind, arguments[1:])])
-    parsed = vars(given)
-    if rest and (wrong := take_rest(kind, parsed, rest)):
-        parser.error(wrong)
-    return read(kind, parsed, shlex.join(["ansm", *arguments]))
+        if name in ("-h", "--help", "--version"):
+            _parser(name).parse_args([name])  # it ends here
+        raise ConfigError(f"{name} stands before a command; name that first: ansm COMMAND {name}.")
+    if wants_help(arguments[1:]):
+        _parser(name).parse_args([name, "--help"])
+    line = shlex.join(["ansm", *arguments])
+    return parsed(name, _module(name).OPTIONS, arguments[1:], line)
 
 
 def _keep_freed_memory(*, one_arena: bool = False) -> None:
@@ -164,7 +164,7 @@ def _unforeseen(error: Exception | SystemExit) -> int:
         code = _fail(f"the mistake is in {place}, not in ansm_plugin: {said}", 1)
         traceback.print_exception(error)
         return code
-    if isinstance(error, SystemExit):  # argparse and tyro have said what is wrong
+    if isinstance(error, SystemExit):  # argparse has printed the help
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
     if isinstance(error, OSError):
         return _fail(str(error), 2)

@@ -19,7 +19,7 @@ DEFENSES = "forensics.defenses"
 MODELS = "forensics.models"
 GROUPS = (
     *(DEFENSES, MODELS, "imdlbenco.plugins", "forensichub.plugins"),
-    *("ansm_plugin.localizers", "ansm_plugin.attacks"),
+    *("ansm_plugin.localizers", "ansm_plugin.attacks", "ansm_plugin.weights"),
 )
 
 
@@ -78,15 +78,18 @@ def create(base: str, *, weights: str | None = None, preset: str | None = None) 
 
     Args:
         base: as on the command line: `smp:Unet?encoder_name=resnet18@weights.safetensors`.
-        weights: of the ANSM, written by `save_ansm`; None gives an untrained one.
+        weights: of the ANSM, written by `save_ansm`; None takes those that come with a name of
+            `ansm models`, and gives other localizers an untrained one.
         preset: of an untrained ANSM.
 
     Raises:
         AnsmError: a name or a file cannot be used.
     """
-    from ansm_plugin.backbones.reference import build_localizer
+    from ansm_plugin.backbones.reference import ansm_of, build_localizer
     from ansm_plugin.defended import wrap_with_ansm
 
+    if weights is None and preset is None and (own := ansm_of(base)) is not None:
+        weights = str(own)
     return wrap_with_ansm(build_localizer(base), weights, ansm=preset)
 
 

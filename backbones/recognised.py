@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from ansm_plugin.backbones.reference import REFERENCE, build_architecture
+from ansm_plugin.backbones.reference import build_architecture
 from ansm_plugin.errors import LocalizerError
+from ansm_plugin.weights import catalogue
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -53,7 +54,7 @@ _THIRD_STAGE = re.compile(r"encoder\.block3\.\d+\.norm1\.weight")
 def recognise(shapes: Shapes) -> str | None:
     """Return the name of the localizer that all tensors fit, as `--localizer` takes it, or None.
 
-    Reference localizers and those of segmentation_models_pytorch with its own encoders are known.
+    Those of the package and of segmentation_models_pytorch with its own encoders are known.
 
     Args:
         shapes: of all tensors by name, without what wrappers put before the names.
@@ -64,7 +65,7 @@ def recognise(shapes: Shapes) -> str | None:
 
 
 def _candidates(shapes: Shapes) -> Iterator[str]:
-    yield from REFERENCE
+    yield from catalogue.packaged()  # others are found by their family
     architecture = next(
         (a for a, own in _DECODERS.items() if any(name.startswith(own) for name in shapes)), None
     )

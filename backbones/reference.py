@@ -1,13 +1,12 @@
-"""The reference localizers, and how a localizer is named on the command line.
+"""How a localizer is named on the command line, and what comes with its name.
 
-`NAME` of a reference localizer, `smp:Unet?encoder_name=resnet34`, `timm:convnext_tiny`,
+`NAME` of the catalogue of weights, `smp:Unet?encoder_name=resnet34`, `timm:convnext_tiny`,
 `module:function` of the user's own code; each with optional `@weights.safetensors`, and
 any number of `@adapter.safetensors` behind that, each trained on what stands before it.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 from functools import reduce
 from pathlib import Path
 
@@ -18,33 +17,30 @@ from ansm_plugin.localizer.families import build, family_names
 from ansm_plugin.localizer.handed import copy_of, is_handed
 from ansm_plugin.localizer.stated import restate
 from ansm_plugin.system.paths import user_path
+from ansm_plugin.weights import catalogue
 from ansm_plugin.weights.adapters import apply_adapter, is_adapter
+from ansm_plugin.weights.catalogue_card import MadeCrops
 from ansm_plugin.weights.tensors import load_localizer_weights
 
-# Trained by `ansm train localizer` on built-in photographs; the weights come with the package.
-REFERENCE = {
-    "forensic-unet": "smp:Unet?encoder_name=tu-regnetx_002&encoder_depth=4"
-    "&decoder_channels=96,48,32,16",
-}
-DEFAULT_LOCALIZER = "forensic-unet"
+DEFAULT_LOCALIZER = catalogue.DEFAULT_LOCALIZER
 _SUFFIX = ".safetensors"
 
 
 def build_localizer(name: str) -> nn.Module:
     """Build the localizer of a command-line name, in eval mode.
 
-    A reference name without `@weights` comes with its packaged weights; other names without
+    A name of the catalogue without `@weights` comes with its weights; other names without
     `@weights` have random ones. Each adapter is applied to what stands before it.
 
     Raises:
-        ConfigError: neither a reference name nor `family:...`, with the nearest names.
+        ConfigError: neither a name of the catalogue nor `family:...`, with the nearest names.
         LocalizerError: the family cannot build it.
         WeightsError: the weights cannot be read or do not fit.
     """
     base, weights, adapters = split_name(name)
     localizer = build_architecture(base)
-    if weights is None and base in REFERENCE:
-        weights = packaged_weights(base)
+    if weights is None and (listed := catalogue.find(base)) is not None:
+        weights = listed.weights
     if weights is not None:
         load_localizer_weights(localizer, weights)
     adapted = reduce(apply_adapter, adapters, localizer.eval())
@@ -73,37 +69,65 @@ def build_architecture(name: str) -> nn.Module:
     """Build the localizer of a name without `@weights`, with random weights.
 
     Raises:
-        ConfigError: neither a reference name nor a family nor a module, with the nearest names.
+        ConfigError: neither of the catalogue nor a family nor a module, with the nearest names.
         LocalizerError: the family cannot build it.
     """
     if is_handed(name):
         return copy_of(name)
-    kind, _, query = REFERENCE.get(name, name).partition(":")
+    listed = catalogue.find(name)
+    kind, _, query = (listed.card.architecture if listed else name).partition(":")
     if not query:
-        known = [*REFERENCE, *(f"{f}:..." for f in family_names()), "module:function"]
-        raise ConfigError(unknown_name("localizer", name, known))
+        others = [*(f"{f}:..." for f in family_names()), "module:function"]
+        raise ConfigError(catalogue.unknown(name, others))
     if kind in family_names():
         return build(kind, query)
     try:
         return build("plain", f"{kind}:{query}")
     except LocalizerError as error:
-        known = [*REFERENCE, *family_names()]
+        known = [*catalogue.packaged(), *family_names()]
         if isinstance(error.__cause__, ModuleNotFoundError) and nearest(kind, known):
             said = unknown_name("localizer family", kind, known)
             raise ConfigError(f"{said} Nor is there a module {kind!r}.") from error
         raise
 
 
+def ansm_of(name: str | None) -> Path | None:
+    """Return the ANSM that comes with a localizer's name, None where none does.
+
+    Args:
+        name: as on the command line; None is the default. Behind other weights there is none.
+    """
+    listed = catalogue.find(name or DEFAULT_LOCALIZER)
+    return None if listed is None else listed.ansm
+
+
+def crops_of(name: str | None) -> MadeCrops:
+    """Return which forged crops are made for a localizer where nobody gives pictures.
+
+    Those of its card; where there is none, or it says nothing of them, those of the default.
+
+    Args:
+        name: as on the command line; None is the default.
+    """
+    for base in ((name or DEFAULT_LOCALIZER).partition("@")[0], DEFAULT_LOCALIZER):
+        listed = catalogue.find(base)
+        if listed is not None and listed.card.crops is not None:
+            return listed.card.crops
+    return MadeCrops()
+
+
 def packaged_weights(name: str) -> Path:
-    """Return the file of a reference localizer's weights inside the package."""
-    return asset(f"{name}.safetensors")
+    """Return the file of the weights of a localizer that comes with the package."""
+    return catalogue.packaged()[name].weights
 
 
 def packaged_ansm(name: str = DEFAULT_LOCALIZER) -> Path:
-    """Return the file of the ANSM trained for a reference localizer, inside the package."""
-    return asset(f"{name}-ansm.safetensors")
+    """Return the file of the ANSM of a localizer that comes with the package.
 
-
-def asset(file: str) -> Path:
-    """Return the path of a file that comes with the package."""
-    return Path(str(importlib.resources.files("ansm_plugin") / "assets" / file))
+    Raises:
+        ConfigError: it has none.
+    """
+    file = catalogue.packaged()[name].ansm
+    if file is None:
+        raise ConfigError(f"{name} comes without an ANSM; train one with `ansm train two-stage`.")
+    return file

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import operator
-from collections.abc import Iterator
-from typing import Any, get_type_hints
-
-import griffe
 
 from ansm_plugin.cli import COMMANDS
-from ansm_plugin.commands.options import arguments_of, help_of, name_of
-from ansm_plugin.commands.recipe_options import field_paths
+from ansm_plugin.commands.options import arguments_of, help_of, shown_of, typed
+from ansm_plugin.commands.recipe_help import said_of
+from ansm_plugin.commands.recipe_options import field_paths, written
+from ansm_plugin.commands.renamed import GONE_IN, RENAMED
+from ansm_plugin.commands.train_options import TrainOptions
 from ansm_plugin.recipes.registry import recipe_module, recipe_names
 
 _COMMANDS = """# Commands
@@ -20,38 +18,48 @@ _COMMANDS = """# Commands
 Made of the options themselves, so this is what `ansm COMMAND --help` says. Exit codes: 0 done; 2 a
 mistake in what was asked, with one message; 130 interrupted, and the same command goes on; 1 ours,
 or that of other code which was called.
+
+A word means the same on every command. Lists have commas, and spaces will do where a command takes
+no words without an option. Radii are in grey levels of 255. Training steps are `--steps`, those of
+an attack `--attack-steps`; weights are `--ansm FILE`, a shape is `--preset NAME`.
+"""
+_OLD = f"""## Words of 0.1
+
+They work until {GONE_IN}, and say the new one.
+
+| command | old | new |
+|---|---|---|
 """
 _RECIPES = """# Recipes
 
 The choices of `ansm train RECIPE`, as options, and of the config class of each in Python. The same
-names, in tables, are the TOML file that every run writes beside its weights. `--images`, `--masks`,
-`--pattern` and `--steps` are short for the fields of this name in every stage. `--output DIR` is
-required; `--config FILE.toml` gives fields that options override.
+names, in tables, are the TOML file that every run writes beside its weights. What most trainings
+are told has [short words](commands.md#ansm-train), which set the fields of this meaning in every
+stage; the option of a field wins over them.
 """
 
 
 def commands() -> str:
     """Return the page of all commands."""
-    return "\n".join([_COMMANDS, *(_command(name) for name in COMMANDS)])
+    return "\n".join([_COMMANDS, *(_command(name) for name in COMMANDS), _OLD + _old_words()])
+
+
+def _old_words() -> str:
+    return "".join(
+        _row(f"ansm {command}", f"`{old}`", f"`{renamed.new}`") + "\n"
+        for command, table in RENAMED.items()
+        for old, renamed in table.items()
+    )
 
 
 def _command(name: str) -> str:
     head = f"## ansm {name}\n\n{COMMANDS[name][:1].upper()}{COMMANDS[name][1:]}.\n"
     kind = importlib.import_module(f"ansm_plugin.commands.{name}").OPTIONS
     if kind is None:
-        return f"{head}\n`ansm {name} RECIPE --output DIR`, see [Recipes](recipes.md).\n"
-    rows = [_row(f"`{_written(field)}`", help_of(field)) for field in arguments_of(kind)]
+        head += f"\n`ansm {name} RECIPE --output DIR`; more, by recipe: [Recipes](recipes.md).\n"
+        kind = TrainOptions
+    rows = [_row(f"`{shown_of(field)}`", help_of(field)) for field in arguments_of(kind)]
     return _table(head, "option", rows) if rows else f"{head}\nNo options.\n"
-
-
-def _written(field: dataclasses.Field[Any]) -> str:
-    """Return an option as it is typed, with what stands for its value."""
-    argument = field.metadata["argument"]
-    if argument.get("action") == "store_true" or not name_of(field).startswith("--"):
-        return name_of(field)
-    choices = ",".join(argument.get("choices") or ())
-    value = argument.get("metavar") or (f"{{{choices}}}" if choices else field.name.upper())
-    return f"{name_of(field)} {value}"
 
 
 def recipes() -> str:
@@ -68,32 +76,12 @@ def _recipe(name: str) -> str:
     rows = []
     for path in field_paths(kind):
         value = operator.attrgetter(path)(default)
-        rows.append(_row(f"`--{path.replace('_', '-')}`", _said(kind, path), f"`{_shown(value)}`"))
+        rows.append(_row(f"`{written(path)}`", said_of(kind, path), f"`{_shown(value)}`"))
     return _table(head, "option", rows, "default")
 
 
-def _said(kind: type, path: str) -> str:
-    """Return what the class that owns a field says of it."""
-    *above, name = path.split(".")
-    for part in above:
-        kind = get_type_hints(kind)[part]
-    for owner in kind.__mro__:
-        if name in (said := dict(_attributes(owner))):
-            return said[name]
-    raise LookupError(f"{kind.__qualname__} says nothing of {name}")
-
-
-def _attributes(kind: type) -> Iterator[tuple[str, str]]:
-    docstring = griffe.Docstring(kind.__doc__ or "", parser="google")
-    for section in docstring.parse(warnings=False):
-        if section.kind is griffe.DocstringSectionKind.attributes:
-            yield from ((one.name, one.description) for one in section.value)
-
-
 def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(_shown, value)) or "(none)"
-    return "(none)" if value is None or value == "" else str(value)
+    return "(none)" if value is None or value in ((), "") else typed(value)
 
 
 def _table(head: str, first: str, rows: list[str], *more: str) -> str:

@@ -99,7 +99,8 @@ def _require_a_subject(recipe: HardenedRecipe) -> None:
     if not recipe.alone and (recipe.start is None) == (not recipe.ansm):
         raise ConfigError(
             "stage 3 starts from stage 2: give start, the mgr.safetensors of `ansm train mgr` or "
-            "`ansm train two-stage`; or, to train from scratch, a preset as ansm, not both."
+            "`ansm train two-stage`; or, to train from scratch, a preset as ansm (`--preset`), not "
+            "both."
         )
     if recipe.also and recipe.tune != "none":
         raise ConfigError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
 from ansm_plugin.data.augment import dihedral, photometric
-from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.data.forgeries import Forgeries
 from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.localizer.call import mask_forward
@@ -23,6 +23,7 @@ from ansm_plugin.recipes.said import SaidOfLocalizer
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.config import FitConfig
 from ansm_plugin.training.device import training_device
+from ansm_plugin.training.kept import kept_crops
 from ansm_plugin.training.losses import mask_loss
 from ansm_plugin.training.randomness import seeded
 from ansm_plugin.training.sending import sent
@@ -87,7 +88,8 @@ def run(recipe: LocalizerRecipe, output: Path, progress: Progress = silent) -> P
     run.claim()
     model = first_model(recipe)
     trained, loss_of = objective(recipe, model)
-    step = make_step(recipe, load_crops(recipe.data).to(training_device()), loss_of)
+    crops = kept_crops(recipe.data, output, progress).to(training_device())
+    step = make_step(recipe, crops, loss_of)
 
     def write(logs: dict[str, float]) -> Path:
         metadata = {"format": "localizer", "name": recipe.localizer, "sha256": fingerprint(model)}

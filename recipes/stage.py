@@ -14,7 +14,7 @@ from torch.nn import functional
 from ansm_plugin.ansm import ANSM, add, saturated_share
 from ansm_plugin.attacks.captured import attack_forward
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
-from ansm_plugin.data.crops import DataConfig, load_crops
+from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.errors import TrainingError
@@ -30,6 +30,7 @@ from ansm_plugin.system.processes import processes
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.training.cache import AttackMixture, attacked_crops
 from ansm_plugin.training.device import training_device
+from ansm_plugin.training.kept import kept_crops
 from ansm_plugin.training.sending import sent
 from ansm_plugin.training.step import WHOLE, Logs, Share, Step, StepOutput, Turn
 from ansm_plugin.weights.ansm_file import Provenance, identify
@@ -40,7 +41,7 @@ class Stage(SaidOfLocalizer):
     """Choices that every training stage of an ANSM makes, with what is said of the localizer.
 
     Attributes:
-        localizer: its name, with `@weights.safetensors` unless it is a reference localizer.
+        localizer: its name, with `@weights.safetensors` unless it is a name of `ansm models`.
         also: names of further localizers that the same ANSM is to serve; each step is for one.
         data: the forged crops; another seed than the localizer's training had. A fifth of them is
             authentic, so that every batch has some, attacked and not: a module that never saw one
@@ -110,7 +111,7 @@ def prepare(stage: Stage, ansm: ANSM, output: Path, progress: Progress = silent)
     Raises:
         AnsmError: a name, a file or a folder cannot be used.
     """
-    crops = load_crops(stage.data).to(training_device())
+    crops = kept_crops(stage.data, output, progress).to(training_device())
     others = tuple(
         _prepare(stage, name, crops, ansm, output / f"attacked-{number}", progress)
         for number, name in enumerate(stage.also, start=2)

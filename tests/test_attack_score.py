@@ -227,6 +227,7 @@ def test_calibrate_writes_a_copy_of_the_ansm(
 ) -> None:
     file = tmp_path / "scored.safetensors"
     assert main(["calibrate", "--count", "4", "--output", str(file)]) == 0
+    assert "forging crops 4/4" in capsys.readouterr().err
     assert AnsmFile.read(file).score is not None
     assert main(["calibrate", "--count", "4", "--output", str(file)]) == 2
     assert "--force" in capsys.readouterr().err

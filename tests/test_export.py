@@ -44,7 +44,7 @@ def test_the_embedded_localizer_is_exported_with_free_batch_and_size(
     assert "multiples of 32 from 32 up" in said
     assert "largest difference " in said
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
-    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.commands.loading import load_defended
 
     model = PixelsToProbability(load_defended(None, None))
     for shape in ((1, 3, 32, 160), (3, 3, 64, 32)):

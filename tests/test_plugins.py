@@ -189,6 +189,8 @@ def test_wrap_and_create_return_defended_localizers(tiny: torch.nn.Module) -> No
         assert isinstance(DEFENSE.wrap(tiny), DefendedLocalizer)
     made = create("forensic-unet", preset="base")
     assert isinstance(made, DefendedLocalizer)
+    assert isinstance(made.ansm, ANSM)
+    assert made.ansm.is_identity
 
 
 # --- ansm plugins ---------------------------------------------------------------------------------

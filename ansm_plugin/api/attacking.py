@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ansm_plugin.api.given import Images, Masks, samples_of
+from ansm_plugin.api.given import Images, Masks, samples_of, suited
 from ansm_plugin.api.models import Device, Model, bare_or_defended
 from ansm_plugin.attacks import AttackSpec, attack_spec, run_attack
 from ansm_plugin.attacks.foreign import name_of
@@ -41,7 +41,7 @@ def attacked(
     """Return batches of attacked images: see `calls.attack`."""
     name, spec = _named(choice.attack)
     require_radii_255("eps_255", choice.eps_255)
-    samples = samples_of(images, masks, progress)
+    samples = samples_of(*suited(model, images, masks), progress)
     done = []
     with bare_or_defended(model, device) as (module, how):
         search = _Search(mask_forward(module, how), device_of(module), name, spec, choice)

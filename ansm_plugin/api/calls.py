@@ -78,7 +78,7 @@ def attack(
             `attacks.foreign.AttackFunction`); `attack_spec("pgd", steps=50)` makes it stronger.
         eps_255: radius in grey levels of 255.
         seed: decides random starts.
-        progress: called with "attack", finished and all batches, and no logs.
+        progress: called with the name of a phase, its finished and all parts, and no logs.
         device: where to compute; None: where the model is.
 
     Returns:
@@ -114,7 +114,7 @@ def evaluate(
     Args:
         model: what `wrap_with_ansm` returned; a bare localizer as in `attack`, which a fresh ANSM
             leaves as it is; the name of one as on the command line, or "NAME+ANSM.safetensors".
-            "forensic-unet" is the embedded pair.
+            A name of `ansm models` brings its ANSM.
         images: as in `attack`; None: forgeries of the built-in test photographs.
         masks: as in `attack`. Empty ones mark authentic images.
         config: what is attacked, and how hard: `evaluation.config.full()`, which is the default,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ansm_plugin.api.given import Images, Masks, material_of
+from ansm_plugin.api.given import Images, Masks, material_of, suited
 from ansm_plugin.api.models import Device, Model, defended
 from ansm_plugin.commands.results import RECORDS, prepare_folders, write_report
 from ansm_plugin.evaluation.config import EvaluationConfig
@@ -37,7 +37,7 @@ def evaluated(
     with only_run_in(output), defended(model, device) as pair, frozen_eval(pair):
         prepare_folders(output, None, force=False)
         material = material_of(
-            images, masks, validation, authentic=config.frames, progress=progress
+            *suited(model, images, masks), validation, authentic=config.frames, progress=progress
         )
         evaluation = measure(
             Measured(pair, material, config),

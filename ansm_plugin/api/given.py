@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 
 from ansm_plugin.api.arrays import Array, batch_of, is_array
+from ansm_plugin.backbones.reference import crops_of
 from ansm_plugin.data.lists import NEGATIVE
 from ansm_plugin.data.pairs import Pair
 from ansm_plugin.data.samples import PIXELS_PER_BATCH, Sample, WholeImages, look
@@ -47,7 +49,8 @@ def material_of(
         validation: how many images to tune on; where the images are no folder and no list,
             forgeries of the built-in photographs are made for that.
         authentic: whether crops that nobody forged stand beside forgeries that are made.
-        progress: called with "read images", finished and all, and no logs.
+        progress: called with the name of a phase, such as "read images" or "forging crops", its
+            finished and all parts, and no logs.
 
     Raises:
         AnsmError: as `samples_of` raises it.
@@ -55,8 +58,17 @@ def material_of(
     source = source_of(images, masks)
     if source is not None:
         return read_material(source, validation, authentic=authentic, progress=progress)
-    to_tune = read_material(Source(count=validation), 0).scored if validation else []
+    tuned_on = Source(count=validation)
+    to_tune = read_material(tuned_on, 0, progress=progress).scored if validation else []
     return Material(samples_of(images, masks, progress=progress), to_tune)
+
+
+def suited(model: object, images: Images, masks: Masks) -> tuple[Images, Masks]:
+    """Return images and masks such that forgeries that are made suit a localizer given by name."""
+    source = source_of(images, masks)
+    if source is None or source.crops is not None or not isinstance(model, str):
+        return images, masks
+    return replace(source, crops=crops_of(model.partition("+")[0])), None
 
 
 def samples_of(
@@ -76,7 +88,8 @@ def samples_of(
               Batches that are `Sample` are taken as they are;
             - None: forgeries of the built-in test photographs.
         masks: what belongs to images that hold none themselves.
-        progress: called with "read images", finished and all, and no logs.
+        progress: called with the name of a phase, such as "read images" or "forging crops", its
+            finished and all parts, and no logs.
 
     Raises:
         ImageError: something else was given, or images and masks do not fit; which, is said.

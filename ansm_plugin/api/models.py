@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ansm_plugin.commands.models import load_defended, load_localizer
+from ansm_plugin.commands.loading import load_defended, load_localizer
 from ansm_plugin.defended import DefendedLocalizer, unwrap, wrap_with_ansm
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.families import describe
@@ -58,7 +58,7 @@ def defended(model: Model, device: Device = None) -> Iterator[DefendedLocalizer[
 
     Args:
         model: as in `bare_or_defended`. A bare localizer gets a fresh ANSM, which changes nothing;
-            the embedded one by its name has that of the package.
+            a name of `ansm models` brings its own.
         device: as in `bare_or_defended`.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from ansm_plugin.commands.groups import (
     StrengthOptions,
     attacks_option,
     device_option,
+    force_flag,
     json_option,
     localizer_option,
+    output_option,
+    seed_option,
 )
-from ansm_plugin.commands.options import REQUIRED, flag, group, option, record
-from ansm_plugin.commands.values import path
+from ansm_plugin.commands.options import group, record
 from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.text import say
 
@@ -39,11 +41,11 @@ class AttackOptions:
     source: ImageOptions = group(ImageOptions)
     attacks: tuple[str, ...] | None = attacks_option("mifgsm")
     strength: StrengthOptions = group(StrengthOptions)
-    seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
-    output: Path = option(REQUIRED, parse=path, metavar="DIR", help="receives Tp/, Gt/ and lists")
-    force: bool = flag(help="write into a folder in use")
-    device: str = device_option()
+    seed: int = seed_option()
+    output: Path = output_option("Tp/, Gt/ and lists")
+    force: bool = force_flag()
     json: Path | None = json_option()
+    device: str = device_option()
     command_line: str = record()
 
     def given(self) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class AttackOptions:
         fields = {
             "attacks": self.attacks,
             "eps_255": self.strength.eps,
-            "steps": self.strength.steps,
+            "steps": self.strength.attack_steps,
             "seed": self.seed,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -89,7 +91,8 @@ def _attack(
     from rich.console import Console
 
     from ansm_plugin.attacks.captured import attack_forward
-    from ansm_plugin.commands.models import load_localizer
+    from ansm_plugin.backbones.reference import crops_of
+    from ansm_plugin.commands.loading import load_localizer
     from ansm_plugin.commands.terminal import show_progress
     from ansm_plugin.defended import unwrap, wrap_with_ansm
     from ansm_plugin.evaluation.attack_set import Victim, write_attacked
@@ -102,7 +105,8 @@ def _attack(
     spec = wrapped.spec
     require_gradient(localizer, spec)  # now, not after images were read
     with show_progress(Console(stderr=True)) as progress:
-        material = read_material(options.source.source(), 0, progress=progress)
+        source = replace(options.source.source(), crops=crops_of(options.localizer))
+        material = read_material(source, 0, progress=progress)
         made = write_attacked(
             Victim(attack_forward(localizer, spec), identify(localizer, spec), device),
             material.scored,

@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.groups import ImageOptions, ModelOptions, device_option
-from ansm_plugin.commands.options import REQUIRED, flag, group, option
-from ansm_plugin.commands.values import path, positive
+from ansm_plugin.commands.groups import (
+    ImageOptions,
+    ModelOptions,
+    crop_size_option,
+    device_option,
+    force_flag,
+    output_option,
+    seed_option,
+)
+from ansm_plugin.commands.options import group
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import make_folder
 from ansm_plugin.system.text import say
@@ -29,17 +36,13 @@ class CalibrateOptions:
 
     model: ModelOptions = group(ModelOptions)
     source: ImageOptions = group(ImageOptions)
-    size: int = option(
-        64, parse=positive, metavar="PIXELS", help="of the crops (default: {default})"
-    )
-    seed: int = option(0, parse=int, help="of crops and attacks (default: {default})")
-    output: Path = option(
-        REQUIRED,
-        parse=path,
+    crop_size: int | None = crop_size_option("that of the localizer's card")
+    seed: int = seed_option()
+    output: Path = output_option(
+        "a copy of the ANSM with its attack score; may be the file of --ansm",
         metavar="FILE.safetensors",
-        help="receives a copy of the ANSM with its attack score; may be the file of --ansm",
     )
-    force: bool = flag(help="replace an existing file")
+    force: bool = force_flag()
     device: str = device_option()
 
 
@@ -62,8 +65,9 @@ def run(options: CalibrateOptions) -> None:
     make_folder(output.parent)
     with placed(options.device, scores="fp32", attacks="fp32") as device:
         score = _fitted(options, device)
-    file = AnsmFile.read(options.model.ansm or reference.packaged_ansm())
-    replace(file, score=score).write(output)
+    weights = options.model.ansm or reference.ansm_of(options.model.localizer)
+    assert weights is not None  # else there was none to calibrate
+    replace(AnsmFile.read(weights), score=score).write(output)
     say(f"wrote {output}")
 
 
@@ -71,7 +75,7 @@ def _fitted(options: CalibrateOptions, device: torch.device) -> AttackScore:
     """Return the attack score of the ANSM that the options name, fitted on a device."""
     from rich.console import Console
 
-    from ansm_plugin.commands.models import load_defended, warn_if_untrained
+    from ansm_plugin.commands.loading import load_defended, warn_if_untrained
     from ansm_plugin.commands.terminal import show_progress
     from ansm_plugin.data.crops import load_crops
     from ansm_plugin.evaluation.calibration import Calibration, calibrate
@@ -81,7 +85,8 @@ def _fitted(options: CalibrateOptions, device: torch.device) -> AttackScore:
     defended = load_defended(model.localizer, model.ansm, facts=model.facts).to(device)
     warn_if_untrained(defended.ansm)
     require_gradient(defended.localizer, defended.spec)  # now, not after crops were made
-    crops = load_crops(_data(options))
+    with show_progress(Console(stderr=True)) as progress:
+        crops = load_crops(_data(options), progress)
     if crops.hosts is not None and len({*crops.hosts.tolist()}) < 2:
         say(
             "note: all crops are of one photograph, so the threshold holds for that one: give more "
@@ -93,10 +98,11 @@ def _fitted(options: CalibrateOptions, device: torch.device) -> AttackScore:
 
 def _data(options: CalibrateOptions) -> DataConfig:
     """Return the crops that the score is fitted on."""
+    from ansm_plugin.backbones.reference import crops_of
     from ansm_plugin.data.crops import DataConfig
-    from ansm_plugin.data.forgeries import ForgeryConfig
+    from ansm_plugin.evaluation.made import suited
 
-    source = options.source
+    source, crops = options.source, crops_of(options.model.localizer)
     data = DataConfig(
         images=source.images,
         masks=source.masks,
@@ -106,4 +112,4 @@ def _data(options: CalibrateOptions) -> DataConfig:
         count=source.count or _CROPS,
         seed=options.seed,
     )
-    return replace(data, forgeries=ForgeryConfig(size=options.size, authentic=_AUTHENTIC))
+    return suited(data, crops, authentic=_AUTHENTIC, size=options.crop_size)

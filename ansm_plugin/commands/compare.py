@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.groups import json_option
-from ansm_plugin.commands.options import flag, option, positional
+from ansm_plugin.commands.groups import force_flag, json_option, output_option
+from ansm_plugin.commands.options import positional
 from ansm_plugin.commands.values import path
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import make_folder, write_json
@@ -33,10 +33,8 @@ class CompareOptions:
         help="two or more: a folder that `ansm evaluate --output` wrote, or the file of its "
         "--json; the first is the reference",
     )
-    output: Path | None = option(
-        None, parse=path, metavar="DIR", help=f"receives {PAGE}, a page to look at"
-    )
-    force: bool = flag(help="replace a comparison that is there")
+    output: Path | None = output_option(f"{PAGE}, a page to look at", None)
+    force: bool = force_flag()
     json: Path | None = json_option()
 
 

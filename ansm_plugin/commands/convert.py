@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.options import flag, option, positional
-from ansm_plugin.commands.values import path
+from ansm_plugin.commands.groups import force_flag
+from ansm_plugin.commands.options import option, positional
+from ansm_plugin.commands.values import filled, path
 from ansm_plugin.system.text import one_line, say
 
 if TYPE_CHECKING:
@@ -22,9 +23,12 @@ class ConvertOptions:
     source: Path = positional(parse=path, metavar="FILE.pth", help="never executed")
     target: Path = positional(parse=path, metavar="FILE.safetensors", help="")
     for_: str | None = option(
-        None, metavar="NAME", help="localizer that the result must fit; nothing is downloaded"
+        None,
+        parse=filled,
+        metavar="NAME",
+        help="localizer that the result must fit; nothing is downloaded",
     )
-    force: bool = flag(help="replace an existing target")
+    force: bool = force_flag()
 
 
 OPTIONS = ConvertOptions

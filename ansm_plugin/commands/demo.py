@@ -1,4 +1,4 @@
-"""`ansm demo`: the main job on the embedded default."""
+"""`ansm demo`: the main job on the default pair."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.groups import device_option, json_option
-from ansm_plugin.commands.options import option, record
-from ansm_plugin.commands.values import path, positive
+from ansm_plugin.commands.groups import count_option, device_option, json_option, output_option
+from ansm_plugin.commands.options import record
 from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import say
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
-    from ansm_plugin.defended import DefendedLocalizer
     from ansm_plugin.evaluation.config import EvaluationConfig
     from ansm_plugin.evaluation.results import Evaluation
 
@@ -26,10 +23,10 @@ if TYPE_CHECKING:
 class DemoOptions:
     """How many images, and where results go."""
 
-    output: Path = option(Path("ansm-demo"), parse=path, metavar="DIR", help="(default: {default})")
-    images: int = option(96, parse=positive, metavar="N", help="forged crops (default: {default})")
-    device: str = device_option()
+    count: int = count_option(96)
+    output: Path = output_option("numbers and pictures", Path("ansm-demo"))
     json: Path | None = json_option()
+    device: str = device_option()
     command_line: str = record()
 
 
@@ -52,7 +49,7 @@ def run(options: DemoOptions) -> None:
     output, line, config = options.output, options.command_line, demo()
     precision = {"scores": config.precision, "attacks": config.attack_precision}
     with placed(options.device, **precision), show_progress(Console(stderr=True)) as progress:
-        evaluation = demonstrate(options.images, output, command_line=line, progress=progress)
+        evaluation = demonstrate(options.count, output, command_line=line, progress=progress)
     print_table(evaluation, Console())
     say(f"wrote {output / 'demo.json'}, {output / 'summary.png'} and {output / 'panels'}")
     if options.json is not None:
@@ -68,7 +65,7 @@ def demonstrate(
     progress: Progress = silent,
     device: str | torch.device | None = None,
 ) -> Evaluation:
-    """Attack and defend the embedded localizer; write numbers and pictures to a folder.
+    """Attack and defend the default localizer; write numbers and pictures to a folder.
 
     Args:
         images: number of forged crops; where the config has wrong masks to tell, a quarter as many
@@ -76,13 +73,14 @@ def demonstrate(
         output: receives `demo.json`, `summary.png` and `panels/NN.png`.
         config: the attacks.
         command_line: said in the JSON.
-        progress: called with name, finished batches, all batches and no logs.
+        progress: called with the name of a phase, its finished and all parts, and no logs.
         device: what computes; None is that of `computing_on`, else the accelerator if there is one.
 
     Raises:
         AnsmError: the packaged weights are damaged, or the folder cannot be written.
     """
     from ansm_plugin.backbones import reference
+    from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.evaluation.config import demo
     from ansm_plugin.evaluation.labels import Labels
     from ansm_plugin.evaluation.material import demo_data, made_samples
@@ -91,21 +89,12 @@ def demonstrate(
     from ansm_plugin.system.device import computing_on
 
     with computing_on(device) as place:
-        defended = _embedded().to(place)
+        defended = load_defended(None, None).to(place)
     make_folder(output)
     config = config or demo()
-    samples = made_samples(demo_data(images), authentic=config.frames)
+    samples = made_samples(demo_data(images), authentic=config.frames, progress=progress)
     labels = Labels(localizer=reference.DEFAULT_LOCALIZER, command=command_line)
     evaluation = evaluate(defended, samples, config, labels=labels, progress=progress)
     write_json(output / "demo.json", evaluation.as_json())
     save_pictures(defended, samples, evaluation, config, output, progress)
     return evaluation
-
-
-def _embedded() -> DefendedLocalizer[nn.Module]:
-    """Return the embedded localizer behind the ANSM that comes with it."""
-    from ansm_plugin.backbones import reference
-    from ansm_plugin.defended import wrap_with_ansm
-
-    localizer = reference.build_localizer(reference.DEFAULT_LOCALIZER)
-    return wrap_with_ansm(localizer, str(reference.packaged_ansm()))

@@ -23,8 +23,8 @@ class DoctorOptions:
         help="a localizer, as --localizer of other commands names it",
     )
     said: FactOptions = group(FactOptions)
-    device: str = device_option()
     json: Path | None = json_option()
+    device: str = device_option()
 
 
 OPTIONS = DoctorOptions
@@ -36,7 +36,7 @@ def run(options: DoctorOptions) -> None:
     Raises:
         AnsmError: there is no such localizer, or a file cannot be written.
     """
-    from ansm_plugin.commands.models import load_localizer
+    from ansm_plugin.commands.loading import load_localizer
     from ansm_plugin.localizer.explain import explain
     from ansm_plugin.system.device import computing_on
 

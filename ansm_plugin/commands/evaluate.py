@@ -13,14 +13,19 @@ from ansm_plugin.commands.groups import (
     ImageOptions,
     ModelOptions,
     StrengthOptions,
+    attack_precision_option,
     attacks_option,
     device_option,
+    force_flag,
     gate_option,
     json_option,
+    output_option,
     precision_option,
+    seed_option,
+    tile_option,
 )
 from ansm_plugin.commands.options import flag, group, option, record
-from ansm_plugin.commands.values import names, natural, path, positive
+from ansm_plugin.commands.values import names, natural, positive
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import write_json
 from ansm_plugin.system.text import say
@@ -41,10 +46,12 @@ class EvaluateOptions:
     """What is evaluated, on what, and how hard; what is None is decided by the effort."""
 
     model: ModelOptions = group(ModelOptions)
+    ansm_precision: Precision = precision_option()
     gate: bool = gate_option()
     source: ImageOptions = group(ImageOptions)
     attacks: tuple[str, ...] | None = attacks_option("pgd,mifgsm,cospgd")
     strength: StrengthOptions = group(StrengthOptions)
+    attack_precision: Precision | None = attack_precision_option()
     threat: tuple[str, ...] | None = option(
         None,
         parse=names,
@@ -76,33 +83,21 @@ class EvaluateOptions:
         "(default: all but eot)",
     )
     aim: AimOptions = group(AimOptions)
-    precision: Precision | None = option(
-        None,
-        choices=("fp32", "bf16"),
-        help="of attacks (default: bf16, half the time at the same loss of F1)",
-    )
-    ansm_precision: Precision = precision_option()
-    device: str = device_option()
-    tile: int | None = option(
-        None,
-        parse=int,
-        metavar="PIXELS",
-        help="longest side in pixels that is attacked and scored at once; larger images are cut "
-        "into overlapping tiles, each attacked as an image of its own (default: 1024)",
-    )
     surrogate: tuple[str, ...] = option(
         (),
+        parse=names,
         repeated=True,
-        metavar="NAME[+ANSM]",
+        metavar="NAME[+ANSM],...",
         help="what T3 attacks in place of your localizer: another one, one with an ANSM, or "
-        "`encoder` for your own without its decoder; repeat for several",
+        "`encoder` for your own without its decoder; separated by commas, or repeated",
     )
     own_modules: tuple[str, ...] = option(
         (),
         parse=names,
-        metavar="A.safetensors,B.safetensors,C.safetensors",
+        metavar="FILES",
         help="ANSMs before the same localizer that the attacker of T3.5 trained himself from our "
-        "recipe, with other seeds or presets: he attacks each of them and all at once",
+        "recipe, with other seeds or presets, separated by commas: he attacks each of them and all "
+        "at once",
     )
     baselines: tuple[str, ...] | None = option(
         None,
@@ -116,13 +111,13 @@ class EvaluateOptions:
         metavar="PIXELS",
         help="side of the square whose cost is measured (default: the size of the first images)",
     )
-    seed: int | None = option(None, parse=int, help="of random starts (default: 0)")
+    tile: int | None = tile_option("; each is attacked as an image of its own")
+    seed: int = seed_option()
     quick: bool = flag(help="16 images, T0, T1, T4, JPEG alone as baseline, bf16")
-    output: Path | None = option(
-        None, parse=path, metavar="DIR", help="receives report.html, its JSON and pictures"
-    )
-    force: bool = flag(help="replace a finished report")
+    output: Path | None = output_option("report.html, its JSON and pictures", None)
+    force: bool = force_flag()
     json: Path | None = json_option()
+    device: str = device_option()
     command_line: str = record()
 
     def config(self) -> EvaluationConfig:
@@ -151,14 +146,14 @@ class EvaluateOptions:
             "threats": self.threat or None,
             "attacks": self.attacks,
             "eps_255": self.strength.eps,
-            "steps": self.strength.steps,
+            "steps": self.strength.attack_steps,
             "white_box_attacks": self.white_box_attacks or None,
             "white_box_steps": self.white_box_steps,
             "white_box_restarts": self.white_box_restarts,
             "adaptive": self.adaptive,
             "aims": self.aim.names,
             "aim_attacks": self.aim.aim_attacks or None,
-            "attack_precision": self.precision,
+            "attack_precision": self.attack_precision,
             "tile": self.tile,
             "seed": self.seed,
         }
@@ -197,7 +192,8 @@ def _evaluate(options: EvaluateOptions, config: EvaluationConfig, device: torch.
     """Evaluate on a device, show the table and say where the files are."""
     from rich.console import Console
 
-    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.backbones.reference import crops_of
+    from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.commands.results import prepare_folders
     from ansm_plugin.commands.terminal import show_progress
     from ansm_plugin.evaluation.material import CROPS, VALIDATION, read_material
@@ -212,6 +208,7 @@ def _evaluate(options: EvaluateOptions, config: EvaluationConfig, device: torch.
     if among.is_first and (forged := options.source.forged(options.count or CROPS)):
         say(forged)
     source, validation = options.source.source(options.count), VALIDATION if names else 0
+    source = replace(source, crops=crops_of(options.model.localizer))
     with show_progress(Console(stderr=True)) as progress:
         material = read_material(source, validation, authentic=config.frames, progress=progress)
     defended = load_defended(

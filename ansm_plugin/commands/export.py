@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansm_plugin.commands.groups import ModelOptions, device_option
-from ansm_plugin.commands.options import flag, group, option
+from ansm_plugin.commands.groups import ModelOptions, device_option, force_flag, output_option
+from ansm_plugin.commands.options import group, option
 from ansm_plugin.commands.values import filled, path, positive
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.text import say
@@ -17,7 +17,7 @@ class ExportOptions:
     """What is exported, and where to."""
 
     model: ModelOptions = group(ModelOptions)
-    output: Path | None = option(None, parse=path, metavar="FILE.onnx", help="one ONNX graph")
+    output: Path | None = output_option("one ONNX graph", None, "FILE.onnx")
     hub: Path | None = option(
         None,
         parse=path,
@@ -40,7 +40,7 @@ class ExportOptions:
         metavar="PIXELS",
         help="fix height and width (default: free where the localizer allows it)",
     )
-    force: bool = flag(help="replace an existing file or folder's files")
+    force: bool = force_flag()
     device: str = device_option()
 
 
@@ -72,8 +72,8 @@ def run(options: ExportOptions) -> None:
 
 def _write_folder(options: ExportOptions, folder: Path) -> None:
     """Write what `save_pretrained` writes, with all that the ANSM's file knows of itself."""
-    from ansm_plugin.backbones.reference import packaged_ansm
-    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.backbones.reference import ansm_of
+    from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.weights.ansm_file import AnsmFile
     from ansm_plugin.weights.folder import WEIGHTS, write_folder
 
@@ -83,7 +83,9 @@ def _write_folder(options: ExportOptions, folder: Path) -> None:
     if (folder / WEIGHTS).exists() and not options.force:
         raise ConfigError(f"{folder} holds an ANSM; pass --force to replace it, or another --hub.")
     defended = load_defended(model.localizer, model.ansm, facts=model.facts)  # warns of another one
-    file = AnsmFile.read(model.ansm or packaged_ansm())
+    weights = model.ansm or ansm_of(model.localizer)
+    assert weights is not None  # else there was none to load
+    file = AnsmFile.read(weights)
     write_folder(folder, file, defended.spec, results=options.results, licence=options.licence)
     say("measured " + ("not; --results FILE adds figures" if options.results is None else "yes"))
     say(f"wrote    {folder}; nothing was uploaded")
@@ -91,7 +93,7 @@ def _write_folder(options: ExportOptions, folder: Path) -> None:
 
 
 def _write_graph(options: ExportOptions, output: Path) -> None:
-    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.commands.placement import placed
     from ansm_plugin.export import INPUT, OUTPUT, TOLERANCE, export_onnx
 

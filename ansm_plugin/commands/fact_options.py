@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansm_plugin.commands.options import option
-from ansm_plugin.commands.values import finite, names, positive
+from ansm_plugin.commands.values import Triple, names, positive, triple
 
 if TYPE_CHECKING:
     from ansm_plugin.localizer.facts import Facts
-    from ansm_plugin.localizer.spec import Activation, Triple
-
-
-def triple(text: str) -> Triple:
-    """Return three numbers between commas; else raise what argparse shows to the user."""
-    try:
-        red, green, blue = (finite(part) for part in names(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not three numbers with commas: 0.485,0.456,0.406"
-        ) from error
-    return red, green, blue
+    from ansm_plugin.localizer.spec import Activation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +40,9 @@ class FactOptions:
     localizer_taps: tuple[str, ...] | None = option(
         None,
         parse=names,
-        metavar="PATHS",
-        help="modules whose features are aligned or attacked, as encoder.layer2 or encoder[3]",
+        metavar="A,B",
+        help="modules whose features are aligned or attacked, as encoder.layer2 or encoder[3], "
+        "separated by commas",
     )
 
     @property

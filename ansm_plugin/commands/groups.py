@@ -1,4 +1,9 @@
-"""Options that several commands share."""
+"""Options that several commands share: each has one name, one meaning and one sentence of help.
+
+They stand in one order on every command: which localizer and ANSM, which images, which attacks,
+what is drawn, what is peculiar to the command, where results go, and what computes.
+`tests/commands/test_vocabulary.py` walks all commands and checks both.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansm_plugin.commands.fact_options import FactOptions
-from ansm_plugin.commands.options import flag, group, option
-from ansm_plugin.commands.values import filled, grey_levels, names, path, positive
+from ansm_plugin.commands.options import REQUIRED, flag, group, option
+from ansm_plugin.commands.values import filled, grey_levels, names, path, positive, whole
 
 if TYPE_CHECKING:
     from ansm_plugin.evaluation.material import Source
@@ -16,14 +21,19 @@ if TYPE_CHECKING:
 
 
 def localizer_option() -> Any:
-    """Return the field that names a localizer; None is the embedded one."""
+    """Return the field that names a localizer; None is the default."""
     return option(
         None,
         parse=filled,
         metavar="NAME",
-        help="reference name, smp:..., timm:... or module:function, each with optional "
-        "@weights.safetensors and @adapter.safetensors (default: the embedded one)",
+        help="a name of `ansm models`, smp:..., timm:... or module:function, each with optional "
+        "@weights.safetensors and @adapter.safetensors (default: the packaged one)",
     )
+
+
+def ansm_option() -> Any:
+    """Return the field that names the weights of an ANSM."""
+    return option(None, parse=path, metavar="FILE", help="weights written by `ansm train`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +41,31 @@ class ModelOptions:
     """A localizer and the ANSM before it; None is what comes with the package."""
 
     localizer: str | None = localizer_option()
-    ansm: Path | None = option(
-        None, parse=path, metavar="FILE", help="weights written by `ansm train`"
-    )
+    ansm: Path | None = ansm_option()
     said: FactOptions = group(FactOptions)
 
     @property
     def facts(self) -> Facts:
         """What the user says of the localizer."""
         return self.said.facts
+
+
+def count_option(default: int | None = None) -> Any:
+    """Return the field of the number of images; None leaves it to what they are."""
+    told = "" if default is None else " (default: {default})"
+    return option(
+        default,
+        parse=positive,
+        metavar="N",
+        help=f"number of images: of files at most so many, of crops exactly so many{told}",
+    )
+
+
+def recursive_flag() -> Any:
+    """Return the field that says whether folders in a folder count."""
+    return flag(
+        help="enter the folders in a folder too; masks, and results, lie in folders as images do"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +80,14 @@ class ImageOptions:
         "list [[image, mask], ...] such as the dataset.json of `ansm attack` or of IMDLBenCo",
     )
     masks: Path | None = option(None, parse=path, metavar="DIR", help="masks with the same stems")
-    pattern: str = option("*", help="only images whose file name matches (default: {default})")
-    recursive: bool = flag(help="enter the folders in these; masks lie below theirs as images do")
+    pattern: str = option(
+        "*", metavar="GLOB", help="only images whose file name matches (default: {default})"
+    )
+    recursive: bool = recursive_flag()
     allow_outside: bool = flag(
         help="trust the list: its paths may lead out of its folder, as absolute ones do"
     )
-    count: int | None = option(None, parse=positive, metavar="N", help="at most this many images")
+    count: int | None = count_option()
 
     def source(self, count: int | None = None) -> Source:
         """Return where the images come from.
@@ -125,9 +153,11 @@ class StrengthOptions:
         None,
         parse=grey_levels,
         metavar="LEVELS",
-        help="in grey levels of 255, separated by commas (default: 2,4,8)",
+        help="their radii in grey levels of 255, separated by commas (default: 2,4,8)",
     )
-    steps: int | None = option(None, parse=positive, help="of each attack (default: 10)")
+    attack_steps: int | None = option(
+        None, parse=positive, metavar="N", help="gradient steps of each attack (default: 10)"
+    )
 
 
 def attacks_option(said: str) -> Any:
@@ -136,7 +166,17 @@ def attacks_option(said: str) -> Any:
         None,
         parse=names,
         metavar="NAMES",
-        help=f"separated by commas (default: {said}); one of your own is module:function",
+        help=f"separated by commas; one of your own is module:function (default: {said})",
+    )
+
+
+def attack_precision_option() -> Any:
+    """Return the field of the precision of attacks; None leaves it to the plan."""
+    return option(
+        None,
+        choices=("fp32", "bf16"),
+        help="of the localizer while it is attacked; bf16 takes half the time at the same loss of "
+        "F1 (default: bf16)",
     )
 
 
@@ -145,19 +185,8 @@ def precision_option() -> Any:
     return option(
         "fp32",
         choices=("fp32", "bf16"),
-        help="of the convolutions inside the ANSM (default: {default}); bf16 halves its time on "
-        "processors that have it, and changes F1 by less than 0.001",
-    )
-
-
-def device_option() -> Any:
-    """Return the field of the device that computes."""
-    return option(
-        "auto",
-        parse=filled,
-        metavar="NAME",
-        help="what computes: cpu, cuda, cuda:1, mps or xpu; auto is the accelerator if there is "
-        "one, else the CPU (default: {default})",
+        help="of the convolutions inside the ANSM; bf16 halves its time on processors that have "
+        "it, and changes F1 by less than 0.001 (default: {default})",
     )
 
 
@@ -169,6 +198,55 @@ def gate_option() -> Any:
     )
 
 
+def crop_size_option(said: str) -> Any:
+    """Return the field of the side of crops; None takes what is `said`."""
+    return option(
+        None,
+        parse=positive,
+        metavar="PIXELS",
+        help=f"side of the square crops that are made or cut (default: {said})",
+    )
+
+
+def tile_option(more: str = "") -> Any:
+    """Return the field of the size of tiles; None is `data.tiles.TILE`; `more` is said behind."""
+    return option(
+        None,
+        parse=whole,
+        metavar="PIXELS",
+        help="longest side in pixels that is worked on at once; what is larger is cut into "
+        f"overlapping tiles (default: 1024){more}",
+    )
+
+
+def seed_option(default: int | None = 0) -> Any:
+    """Return the field that decides what is drawn."""
+    told = "" if default is None else " (default: {default})"
+    return option(default, parse=whole, metavar="N", help=f"decides what is drawn at random{told}")
+
+
+def output_option(receives: str, default: Any = REQUIRED, metavar: str = "DIR") -> Any:
+    """Return the field of the folder or file of the results; the help says what it receives."""
+    told = "" if default in (REQUIRED, None) else " (default: {default})"
+    return option(default, parse=path, metavar=metavar, help=f"receives {receives}{told}")
+
+
+def force_flag() -> Any:
+    """Return the field that says whether earlier results may go."""
+    return flag(help="replace what is there")
+
+
 def json_option() -> Any:
-    """Return the field that names a copy of the numbers."""
-    return option(None, parse=path, metavar="FILE", help="write the numbers there too")
+    """Return the field that names a copy of the results."""
+    return option(None, parse=path, metavar="FILE", help="write the results there as JSON")
+
+
+def device_option() -> Any:
+    """Return the field of the device that computes."""
+    return option(
+        "auto",
+        parse=filled,
+        metavar="NAME",
+        help="what computes: cpu, cuda, cuda:1, mps or xpu; auto is the accelerator if there is "
+        "one, else the CPU (default: {default})",
+    )

@@ -78,8 +78,8 @@ def _require_consistent(options: LocalizeOptions) -> None:
 
 def _model(options: LocalizeOptions, device: torch.device) -> LocalizedModel:
     """Return the defended localizer, or the bare one where that is asked for."""
+    from ansm_plugin.commands.loading import load_defended, load_localizer, warn_if_untrained
     from ansm_plugin.commands.localized_model import LocalizedModel
-    from ansm_plugin.commands.models import load_defended, load_localizer, warn_if_untrained
     from ansm_plugin.localizer.families import describe
 
     localizer, ansm, facts = options.model.localizer, options.model.ansm, options.model.facts

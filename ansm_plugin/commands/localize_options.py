@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from ansm_plugin.commands.groups import (
     ModelOptions,
     device_option,
+    force_flag,
     gate_option,
     json_option,
+    output_option,
     precision_option,
+    recursive_flag,
+    tile_option,
 )
-from ansm_plugin.commands.options import REQUIRED, flag, group, option, positional, record
+from ansm_plugin.commands.options import flag, group, option, positional, record
 from ansm_plugin.commands.values import finite, path
 
 if TYPE_CHECKING:
@@ -27,24 +31,17 @@ class LocalizeOptions:
     photos: tuple[Path, ...] = positional(
         parse=path, metavar="PHOTO", help="a photograph, or a folder of them", several=True
     )
-    output: Path = option(
-        REQUIRED,
-        parse=path,
-        metavar="DIR",
-        help="receives STEM-mask.png, STEM-overlay.png, STEM-probability.png (16 bit) and the page "
-        "index.html",
-    )
     model: ModelOptions = group(ModelOptions)
     ansm_precision: Precision = precision_option()
-    recursive: bool = flag(help="enter the folders in a folder; results lie in folders as these do")
+    gate: bool = gate_option()
     bare: bool = flag(help="use no defence")
+    recursive: bool = recursive_flag()
     threshold: float = option(
         0.5,
         parse=finite,
         metavar="P",
         help="a pixel is marked where its probability is above this (default: {default})",
     )
-    gate: bool = gate_option()
     abstain: float | None = option(
         None,
         parse=finite,
@@ -54,20 +51,19 @@ class LocalizeOptions:
         "where 1 in 100 images without attack is); write --abstain=0.5, for a word behind it is a "
         "photograph unless it is a number",
     )
-    tile: int | None = option(
-        None,
-        parse=int,
-        metavar="PIXELS",
-        help="longest side in pixels that is worked on at once; larger photographs are cut into "
-        "overlapping tiles (default: 1024); memory stays below 24 bytes per pixel of one "
-        "photograph, 40 of many (the next is read and the last written meanwhile) and, with the "
-        "embedded localizer, 0.8 GB for a tile of 1024 pixels",
+    tile: int | None = tile_option(
+        "; memory stays below 24 bytes per pixel of one photograph, 40 of many (the next is read "
+        "and the last written meanwhile) and, with the embedded localizer, 0.8 GB for a tile of "
+        "1024 pixels"
+    )
+    output: Path = output_option(
+        "STEM-mask.png, STEM-overlay.png, STEM-probability.png (16 bit) and the page index.html"
     )
     resume: bool = flag(
         help="keep photographs that an earlier run has finished, where file, model and options are "
         "the same, and do the others"
     )
-    force: bool = flag(help="replace earlier results")
+    force: bool = force_flag()
     no_page: bool = flag(help="write no index.html and no previews for it")
     csv: Path | None = option(
         None, parse=path, metavar="FILE", help="write one line for each photograph there"

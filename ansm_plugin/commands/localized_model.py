@@ -24,10 +24,9 @@ from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.report.record import About
+from ansm_plugin.weights import catalogue
 from ansm_plugin.weights.metadata import read_json
 from ansm_plugin.weights.tensors import read_metadata, sha256_of
-
-_OUR_LICENCE = "Apache-2.0"  # of the weights inside the package
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,9 @@ class LocalizedModel:
         return plain
 
     def trained_on(self) -> TrainedOn:
-        """Return what the file of the localizer's weights says that they were trained on."""
+        """Return what its card, else the file of its weights, says that it was trained on."""
+        if self._listed is not None:
+            return TrainedOn(**vars(self._listed.card.trained_on))
         file = self._localizer_file
         if file is None or file.suffix != ".safetensors":
             return TrainedOn()
@@ -81,13 +82,13 @@ class LocalizedModel:
         """Return what the results of a run have in common."""
         file, ansm = self._localizer_file, self._ansm_file
         return About(
-            localizer=self.options.model.localizer or reference.DEFAULT_LOCALIZER,
+            localizer=self._name,
             localizer_sha256=self.localizer_sha256,
-            localizer_licence=_licence(file),
-            ansm=None if ansm is None else ansm.name if _is_ours(ansm) else str(ansm),
+            localizer_licence=self._licence(file),
+            ansm=None if ansm is None else ansm.name if self._is_listed(ansm) else str(ansm),
             ansm_sha256=None if ansm is None else sha256_of(ansm),
             ansm_version=None if ansm is None else read_metadata(ansm).get("format_version"),
-            ansm_licence=_licence(ansm),
+            ansm_licence=self._licence(ansm),
             threshold=self.options.threshold,
             device=str(device),
             time=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -102,32 +103,42 @@ class LocalizedModel:
         return TILE if self.options.tile is None else self.options.tile
 
     @property
+    def _name(self) -> str:
+        return self.options.model.localizer or reference.DEFAULT_LOCALIZER
+
+    @functools.cached_property
+    def _listed(self) -> catalogue.Listed | None:
+        """What the catalogue has under its name, adapters aside; None with other weights."""
+        base, weights, _ = reference.split_name(self._name)
+        return catalogue.find(base) if weights is None else None
+
+    @property
     def _localizer_file(self) -> Path | None:
         """The file of the localizer's weights; None where they come from the user's own code."""
-        base, weights, _ = reference.split_name(
-            self.options.model.localizer or reference.DEFAULT_LOCALIZER
-        )
-        if weights is None and base in reference.REFERENCE:
-            return reference.packaged_weights(base)
-        return weights
+        if self._listed is not None:
+            return self._listed.weights
+        return reference.split_name(self._name)[1]
 
     @property
     def _ansm_file(self) -> Path | None:
         """The file of the ANSM; None where the localizer is bare."""
-        return None if self.options.bare else self.options.model.ansm or reference.packaged_ansm()
+        if self.options.bare:
+            return None
+        return self.options.model.ansm or reference.ansm_of(self._name)
 
+    def _is_listed(self, file: Path) -> bool:
+        """Return whether a file came with the name of the localizer."""
+        listed = self._listed
+        own = () if listed is None else (listed.weights, listed.ansm, listed.hardened)
+        return file in own
 
-def _licence(file: Path | None) -> str | None:
-    """Return the licence of weights: what their file says; ours where they come with us."""
-    if file is None:
-        return None
-    said = read_metadata(file) if file.suffix == ".safetensors" else {}
-    return said.get("licence") or said.get("license") or (_OUR_LICENCE if _is_ours(file) else None)
-
-
-def _is_ours(file: Path) -> bool:
-    """Return whether a file lies inside the package."""
-    return file.resolve().is_relative_to(reference.asset("").resolve())
+    def _licence(self, file: Path | None) -> str | None:
+        """Return the licence of weights: what their file says, else what their card does."""
+        if file is None:
+            return None
+        said = read_metadata(file) if file.suffix == ".safetensors" else {}
+        of_card = self._listed.card.licence if self._listed and self._is_listed(file) else None
+        return said.get("licence") or said.get("license") or of_card
 
 
 def _version() -> str:

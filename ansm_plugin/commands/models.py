@@ -1,87 +1,66 @@
-"""The localizer and the ANSM that a command's options name."""
+"""`ansm models`: which localizers come with weights, what for, and how good they are."""
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from ansm_plugin.commands.groups import json_option
+from ansm_plugin.commands.options import positional
+from ansm_plugin.commands.values import filled
+from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.report.catalogue import card_lines, catalogue_lines
+from ansm_plugin.system.files import write_json
+from ansm_plugin.system.text import say
+from ansm_plugin.weights import catalogue
+from ansm_plugin.weights.catalogue import Listed
 
-from ansm_plugin.ansm import ANSM, Precision
-from ansm_plugin.backbones import reference
-from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
-from ansm_plugin.errors import ConfigError
-from ansm_plugin.localizer.facts import Facts
-from ansm_plugin.localizer.families import family_names
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions:
+    """Which one is told about, and where that goes."""
+
+    name: str | None = positional(
+        parse=filled,
+        metavar="NAME",
+        default=None,
+        help="tell all of this one: its figures, data, terms and limits",
+    )
+    json: Path | None = json_option()
 
 
-def load_defended(
-    localizer: str | None,
-    ansm: Path | None,
-    *,
-    facts: Facts | None = None,
-    may_be_untrained: bool = False,
-    precision: Precision = "fp32",
-    gate: bool = False,
-) -> DefendedLocalizer[nn.Module]:
-    """Build a localizer and put its ANSM in front of it.
+OPTIONS = ModelsOptions
 
-    Args:
-        localizer: its name; None is the embedded one.
-        ansm: weights; None takes those that come with the embedded localizer.
-        facts: what the user says of the localizer; None where he says nothing.
-        may_be_untrained: whether another localizer may go without weights; it gets a fresh ANSM.
-        precision: of the convolutions inside the ANSM.
-        gate: whether it leaves alone what its attack score calls unattacked.
+
+def run(options: ModelsOptions) -> None:
+    """Print the catalogue, or the card of one name; also as JSON where asked.
 
     Raises:
-        ConfigError: another localizer without weights.
-        AnsmError: a name or a file cannot be used.
+        ConfigError: there is no such name (the nearest are offered), or the file cannot be written.
     """
-    name = localizer or reference.DEFAULT_LOCALIZER
-    is_embedded = name == reference.DEFAULT_LOCALIZER
-    weights = ansm or (reference.packaged_ansm() if is_embedded else None)
-    if weights is None and not may_be_untrained:
-        reference.build_localizer(name)  # a name that is misspelt is told first
-        raise ConfigError(
-            f"no ANSM is known for {name}: pass --ansm FILE, train one with `ansm train two-stage "
-            f"--localizer {name} --output DIR`, or pass --bare to use no defence."
-        )
-    defended = wrap_with_ansm(
-        load_localizer(name, facts), None if weights is None else str(weights), gate=gate
-    )
-    if isinstance(defended.ansm, ANSM):
-        defended.ansm.precision = precision
-    return defended
+    found = catalogue.catalogue()
+    if options.name is None:
+        say("\n".join(catalogue_lines(found.values())))
+        tables: Any = [_table(listed) for listed in found.values()]
+    elif options.name in found:
+        say("\n".join(card_lines(found[options.name])))
+        tables = _table(found[options.name])
+    else:
+        raise ConfigError(_unknown(options.name, found))
+    if options.json is not None:
+        say(f"wrote {write_json(options.json, tables)}")
 
 
-def warn_if_untrained(ansm: nn.Module) -> None:
-    """Warn when an ANSM changes nothing yet."""
-    if isinstance(ansm, ANSM) and ansm.is_identity:
-        warnings.warn(
-            "the ANSM is untrained: it changes nothing, and the localizer is not defended. Train "
-            "one with `ansm train two-stage`.",
-            stacklevel=2,
-        )
+def _table(listed: Listed) -> dict[str, Any]:
+    """Return a card as JSON holds it, with whole paths of its files."""
+    files = {name: getattr(listed, name) for name in ("weights", "ansm", "hardened")}
+    paths = {name: None if file is None else str(file) for name, file in files.items()}
+    return {**asdict(listed.card), **paths, "bytes": listed.bytes, "origin": listed.origin}
 
 
-def load_localizer(name: str | None, facts: Facts | None = None) -> nn.Module:
-    """Build a localizer by name; None is the embedded one. Warn where its weights are random.
-
-    Args:
-        name: as `build_localizer` reads it.
-        facts: what the user says of it; None where he says nothing.
-    """
-    name = name or reference.DEFAULT_LOCALIZER
-    localizer = reference.build_localizer(name)
-    base, _, weights = name.partition("@")
-    in_folder = bool(getattr(localizer, "name_or_path", ""))  # of transformers: with its weights
-    if base.partition(":")[0] in set(family_names()) - {"plain"} and not (weights or in_folder):
-        warnings.warn(
-            f"{name} has random weights, so its masks mean nothing; name its weights: "
-            f"{name}@weights.safetensors.",
-            stacklevel=2,
-        )
-    if facts is not None:
-        facts.state(localizer)
-    return localizer
+def _unknown(name: str, found: dict[str, Listed]) -> str:
+    base = name.partition("@")[0]
+    if base != name and base in found:
+        return f"{name} is {base} with other weights, which no card tells of; ask for {base}."
+    return catalogue.not_installed(name) or unknown_name("model", name, found)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ansm_plugin.backbones.recognised import recognise
-from ansm_plugin.backbones.reference import REFERENCE, packaged_weights
 from ansm_plugin.localizer.families import family_names
 from ansm_plugin.system.paths import user_path
 from ansm_plugin.system.text import harmless
+from ansm_plugin.weights import catalogue
 from ansm_plugin.weights.names import unwrapped
 from ansm_plugin.weights.tensors import read_metadata, tensor_shapes
 
@@ -29,10 +29,11 @@ def for_ansm(
         provenance: of the localizer, as the file has it: family, class, sha256.
         recipe: as the file has it.
     """
-    name, known = recipe.get("localizer"), "its recipe"
-    if not isinstance(name, str) or not name:
-        name, known = _packaged(provenance), "the state of its localizer"
-    if name is None:
+    told = recipe.get("localizer")
+    name, known = told if isinstance(told, str) else "", "its recipe"
+    if (not name or _absent(name)) and (listed := _listed(provenance)) is not None:
+        name, known = listed, "the state of its localizer"
+    if not name:
         kind = " ".join(str(provenance.get(key) or "?") for key in ("family", "class"))
         return {"localizer": f"not recorded; it was trained for: {kind}"}
     return _options(name, known) | {"ansm": f"--ansm {_quoted(str(file))}"}
@@ -61,13 +62,21 @@ def for_localizer(file: Path, name: str = "") -> dict[str, str]:
 
 def _options(name: str, known: str) -> dict[str, str]:
     """Return the option, unless pasting it would run a module that a file from elsewhere names."""
-    base, *files = name.split("@")
+    base = name.partition("@")[0]
     kind = base.partition(":")[0]
-    if base not in REFERENCE and kind not in set(family_names()) - {"plain"}:
+    is_known = catalogue.find(base) is not None or catalogue.not_installed(base) != ""
+    if not is_known and kind not in set(family_names()) - {"plain"}:
         return {"localizer": f"built by code of its author's, {harmless(base)}: see who that is"}
     said = {"localizer": f"--localizer {_quoted(name)}", "known from": known}
-    absent = [path for path in files if not _is_here(path)]
+    absent = _absent(name)
     return said | ({"not here": ", ".join(absent)} if absent else {})
+
+
+def _absent(name: str) -> list[str]:
+    """Return what a name needs and is not here: weights of the catalogue, files."""
+    base, *files = name.split("@")
+    lacking = "" if catalogue.find(base) else catalogue.not_installed(base)
+    return [*filter(None, [lacking]), *(path for path in files if not _is_here(path))]
 
 
 def _is_here(path: str) -> bool:
@@ -82,8 +91,9 @@ def _quoted(text: str) -> str:
     return shlex.quote(harmless(text, kept=""))
 
 
-def _packaged(provenance: Mapping[str, Any]) -> str | None:
-    """Return the reference localizer whose state an ANSM was trained for, or None."""
+def _listed(provenance: Mapping[str, Any]) -> str | None:
+    """Return the localizer of the catalogue whose state an ANSM was trained for, or None."""
     state = str(provenance.get("sha256") or "")
-    states = {name: read_metadata(packaged_weights(name)).get("sha256") for name in REFERENCE}
-    return next((name for name, own in states.items() if state and own == state), None)
+    known = catalogue.catalogue().items() if state else ()
+    states = ((name, read_metadata(listed.weights).get("sha256")) for name, listed in known)
+    return next((name for name, own in states if own == state), None)

@@ -1,29 +1,29 @@
-"""Options of a command as a dataclass: each field says how argparse shows and reads it.
+"""Options of a command as a dataclass: each field says how it is read, and how the help shows it.
 
     @dataclass(frozen=True, kw_only=True)
     class DemoOptions:
-        images: int = option(96, parse=positive, metavar="N", help="crops (default: {default})")
+        count: int = option(96, parse=positive, metavar="N", help="crops (default: {default})")
 
-Defaults stay in the dataclass: argparse is told what they are, never to fill them in. Imports
-nothing heavy, so that help answers at once.
+Defaults stay in the dataclass. `reading` reads what is typed; argparse prints the help, and does
+nothing else. Imports nothing heavy, so that help answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from ansm_plugin.system.paths import user_path
+from ansm_plugin.commands.reading import Word, read_words
+from ansm_plugin.commands.values import grey_levels, names, numbers, one_of, triple
 
 Parser = argparse.ArgumentParser
 REQUIRED = dataclasses.MISSING
 T = TypeVar("T")
 
 _ARGUMENT, _POSITIONAL, _GROUP, _RECORD = "argument", "positional", "group", "record"
+_LISTS = (names, numbers, grey_levels, triple)
 
 
 def option(
@@ -42,7 +42,7 @@ def option(
         default: what the field holds where the option is left out; REQUIRED must be given. None
             leaves the choice to whoever is handed the options.
         help: what it does; "{default}" and "{alone}" in it become the values of these.
-        parse: text -> value; None keeps the text.
+        parse: text -> value, ValueError with what is allowed; None keeps the text.
         metavar: what stands for the value in the help; None takes the field's name.
         choices: the texts that are allowed; None allows all.
         alone: value of the option without a value; None demands one.
@@ -64,7 +64,12 @@ def flag(*, help: str) -> Any:
 
 
 def positional(
-    *, help: str, parse: Callable[[str], Any], metavar: str | None = None, several: bool = False
+    *,
+    help: str,
+    parse: Callable[[str], Any],
+    metavar: str | None = None,
+    several: bool = False,
+    default: Any = REQUIRED,
 ) -> Any:
     """Return the field of an argument without a name.
 
@@ -73,11 +78,13 @@ def positional(
         parse: text -> value.
         metavar: what stands for it in the help; None takes the field's name.
         several: whether one or more may be given; the field holds a tuple.
+        default: what the field holds where it is left out; REQUIRED must be given.
     """
     argument: dict[str, Any] = {"help": help, "type": parse, "metavar": metavar}
-    if several:
-        argument |= {"nargs": "+"}
-    return dataclasses.field(metadata={_ARGUMENT: argument, _POSITIONAL: True})
+    argument |= {"required": default is REQUIRED}
+    if several or default is not REQUIRED:
+        argument |= {"nargs": "+" if several else "?"}
+    return dataclasses.field(default=default, metadata={_ARGUMENT: argument, _POSITIONAL: True})
 
 
 def group(kind: type) -> Any:
@@ -105,7 +112,7 @@ def help_of(field: dataclasses.Field[Any]) -> str:
     """Return the help text of an option, its default filled in."""
     argument = field.metadata[_ARGUMENT]
     text: str = argument["help"]
-    return text.format(default=_shown(field.default), alone=_shown(argument.get("const")))
+    return text.format(default=typed(field.default), alone=typed(argument.get("const")))
 
 
 def name_of(field: dataclasses.Field[Any]) -> str:
@@ -115,91 +122,108 @@ def name_of(field: dataclasses.Field[Any]) -> str:
     return "--" + field.name.rstrip("_").replace("_", "-")
 
 
-def add_options(parser: Parser, kind: type) -> None:
-    """Let a parser read the options of a dataclass, in the order of its fields."""
-    for field in arguments_of(kind):
-        name, is_positional = name_of(field), field.metadata.get(_POSITIONAL, False)
-        argument = {**field.metadata[_ARGUMENT], "help": help_of(field)}
-        if not is_positional:  # None: whatever is left out is the dataclass's to fill in
-            argument |= {"dest": field.name, "default": None}
-        parser.add_argument(name, **argument)
+def shown_of(field: dataclasses.Field[Any]) -> str:
+    """Return an option as it is typed, with what stands for its value: "--eps LEVELS"."""
+    argument, name = field.metadata[_ARGUMENT], name_of(field)
+    if argument.get("action") == "store_true":
+        return name
+    value = argument.get("metavar") or _listed(argument.get("choices")) or field.name.upper()
+    return f"{name} {value}" if name.startswith("--") else value
 
 
-def made_explicit(kind: type, arguments: Sequence[str]) -> list[str]:
-    """Give options that stand alone their value, where argparse would take the next word for it.
-
-    `--abstain photo.jpg` becomes `--abstain=0 photo.jpg`. The next word is the value of the option
-    if it can be read as one and no file has that name.
-    """
-    alone = {name_of(field): field for field in arguments_of(kind) if _is_alone(field)}
-    explicit: list[str] = []
-    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
-        field = alone.get(argument)
-        if field is None or "--" in explicit or _is_value(field, following):
-            explicit.append(argument)
-        else:
-            explicit.append(f"{argument}={_shown(field.metadata[_ARGUMENT]['const'])}")
-    return explicit
+def _listed(choices: Sequence[str] | None) -> str:
+    return f"{{{','.join(choices)}}}" if choices else ""
 
 
-def take_rest(kind: type, parsed: dict[str, Any], rest: Sequence[str]) -> str:
-    """Add words that argparse left over to the files of a command, which it reads in one row only.
+def add_options(
+    parser: Any, kind: type, behind: Callable[[str], str | None] = lambda _: ""
+) -> None:
+    """Let the help of a parser show the options of a dataclass, in the order of its fields.
 
     Args:
+        parser: or a group of one.
         kind: the options.
-        parsed: what argparse has read; receives the words.
-        rest: what it could not place.
-
-    Returns:
-        what is wrong with them, "" where nothing is.
+        behind: name of a field -> what is said behind its help; None leaves it out.
     """
-    options = arguments_of(kind)
-    several = [f for f in options if f.metadata[_ARGUMENT].get("nargs") == "+"]
-    if several and not any(word.startswith("-") and word != "-" for word in rest):
-        parsed[several[0].name] += map(several[0].metadata[_ARGUMENT]["type"], rest)
-        return ""
-    known = [name_of(f) for f in options if not f.metadata.get(_POSITIONAL, False)]
-    unknown = [word.partition("=")[0] for word in rest if word.startswith("--")]
-    near = [n for u in unknown for n in difflib.get_close_matches(u, known, n=1)]
-    hint = f". Nearest: {', '.join(near)}" if near else ""
-    return f"unrecognized arguments: {' '.join(rest)}{hint}"
+    for field in arguments_of(kind):
+        more = behind(field.name)
+        if more is not None:
+            _add(parser, field, help_of(field) + more)
 
 
-def _is_alone(field: dataclasses.Field[Any]) -> bool:
-    return "const" in field.metadata[_ARGUMENT]
+def _add(parser: Any, field: dataclasses.Field[Any], said: str) -> None:
+    argument, said = field.metadata[_ARGUMENT], said.replace("%", "%%")
+    name, _, value = shown_of(field).partition(" ")
+    nargs = argument.get("nargs")
+    if field.metadata.get(_POSITIONAL, False):
+        parser.add_argument(field.name, metavar=name, nargs=nargs, help=said)
+    elif not value:
+        parser.add_argument(name, action="store_true", help=said)
+    else:
+        parser.add_argument(name, dest=field.name, metavar=value, nargs=nargs, help=said)
 
 
-def _is_value(field: dataclasses.Field[Any], word: str) -> bool:
-    """Return whether a word behind an option is meant for it; a file of that name is not."""
-    try:
-        field.metadata[_ARGUMENT]["type"](word)
-    except (argparse.ArgumentTypeError, ValueError):
-        return False
-    return not user_path(word).exists()
+def words_of(kind: type) -> list[Word]:
+    """Return what a command with these options understands."""
+    return [_word(field) for field in arguments_of(kind)]
 
 
-def read(kind: type[T], parsed: Mapping[str, Any], command_line: str) -> T:
-    """Return the options that argparse has read; what was left out has its default.
+def _word(field: dataclasses.Field[Any]) -> Word:
+    argument = field.metadata[_ARGUMENT]
+    parse, choices = argument.get("type") or str, argument.get("choices")
+    is_option = not field.metadata.get(_POSITIONAL, False)
+    is_flag = argument.get("action") == "store_true"
+    return Word(
+        name=name_of(field) if is_option else shown_of(field),
+        key=field.name,
+        parse=one_of(choices) if choices else parse,
+        shown=shown_of(field),
+        help=help_of(field),
+        is_option=is_option,
+        is_flag=is_flag,
+        alone=True if is_flag else argument.get("const"),
+        is_list=parse in _LISTS,
+        repeated=argument.get("action") == "append" or argument.get("nargs") == "+",
+        is_required=argument.get("required", False),
+    )
+
+
+def parsed(command: str, kind: type[T], arguments: Sequence[str], command_line: str) -> T:
+    """Return the options of a command as its dataclass.
+
+    Args:
+        command: its name, for messages.
+        kind: a dataclass whose fields come from this module.
+        arguments: what was typed behind the name.
+        command_line: what a field of `record()` receives.
+
+    Raises:
+        ConfigError: a mistake in the arguments.
+    """
+    return read(kind, read_words(command, words_of(kind), arguments), command_line)
+
+
+def read(kind: type[T], given: Mapping[str, Any], command_line: str) -> T:
+    """Return options of values that were read; what was left out has its default.
 
     Args:
         kind: a dataclass whose fields come from this module.
-        parsed: values by the names of fields, None where an option was left out.
+        given: values by the names of fields.
         command_line: what a field of `record()` receives.
     """
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cast(Any, kind)):
-        value = parsed.get(field.name)
         if _GROUP in field.metadata:
-            values[field.name] = read(field.metadata[_GROUP], parsed, command_line)
+            values[field.name] = read(field.metadata[_GROUP], given, command_line)
         elif _RECORD in field.metadata:
             values[field.name] = command_line
-        elif value is not None:
-            values[field.name] = tuple(value) if isinstance(value, list) else value
+        elif field.name in given:
+            values[field.name] = given[field.name]
     return kind(**values)
 
 
-def _shown(value: Any) -> str:
+def typed(value: Any) -> str:
     """Return a default as it would be typed: "2,4,8", "0", "ansm-demo"."""
     if isinstance(value, tuple):
-        return ",".join(map(_shown, value))
+        return ",".join(map(typed, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

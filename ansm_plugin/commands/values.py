@@ -1,10 +1,15 @@
-"""What stands behind an option on the command line, as a value."""
+"""What stands behind an option on the command line, as a value.
+
+Each function takes the text and returns the value; where it is none it raises ValueError, which
+says what is allowed: "it must be a whole number of 1 or more". What was given is said by whoever
+calls it, see `reading`.
+"""
 
 from __future__ import annotations
 
-import argparse
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ansm_plugin.system.paths import user_path
@@ -13,33 +18,69 @@ from ansm_plugin.system.paths import user_path
 # heavy to be imported here, refuses those below the first.
 _REFUSED, _HALF_A_LEVEL = 0.099, 0.5
 
+Triple = tuple[float, float, float]
+
 
 def filled(text: str) -> str:
-    """Return the text; raise what argparse shows where there is none, as of an unset variable."""
+    """Return the text; there is none where a variable was not set."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty; give a value, or leave the option out")
+        raise ValueError("it is empty; give a value, or leave the option out")
     return text
 
 
 def path(text: str) -> Path:
-    """Return a path, `~` as in a shell; raise what argparse shows where there is none."""
+    """Return a path, `~` as in a shell."""
     return user_path(filled(text))
 
 
 def positive(text: str) -> int:
-    """Return a whole number of 1 or more; else raise what argparse shows to the user."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    """Return a whole number of 1 or more."""
+    return _whole(text, 1, "it must be a whole number of 1 or more")
 
 
 def natural(text: str) -> int:
-    """Return a whole number of 0 or more; else raise what argparse shows to the user."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    """Return a whole number of 0 or more."""
+    return _whole(text, 0, "it must be a whole number of 0 or more")
+
+
+def whole(text: str) -> int:
+    """Return a whole number, whatever its sign."""
+    return _whole(text, None, "it must be a whole number")
+
+
+def _whole(text: str, least: int | None, allowed: str) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise ValueError(allowed) from error
+    if least is not None and number < least:
+        raise ValueError(allowed)
     return number
+
+
+def finite(text: str) -> float:
+    """Return a number that is neither NaN nor infinite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError("it must be a number such as 0.5")
+    return value
+
+
+def one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    """Return the function that takes one of some texts and no other."""
+
+    def chosen(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"allowed: {', '.join(choices)}")
+        return text
+
+    return chosen
+
+
+# --- lists ----------------------------------------------------------------------------------------
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -48,40 +89,33 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Return the numbers between commas; else raise what argparse shows to the user."""
+    """Return the numbers between commas."""
     try:
         return tuple(float(part) for part in names(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas: 2,4,8") from error
+        raise ValueError("it must be numbers with commas: 2,4,8") from error
 
 
-def finite(text: str) -> float:
-    """Return a number that is neither NaN nor infinite; else raise what argparse shows."""
-    refused = argparse.ArgumentTypeError(f"{text!r} is no number such as 0.5")
+def triple(text: str) -> Triple:
+    """Return three numbers between commas."""
     try:
-        value = float(text)
+        red, green, blue = (finite(part) for part in names(text))
     except ValueError as error:
-        raise refused from error
-    if not math.isfinite(value):
-        raise refused
-    return value
+        raise ValueError("it must be three numbers with commas: 0.485,0.456,0.406") from error
+    return red, green, blue
 
 
 def grey_levels(text: str) -> tuple[float, ...]:
-    """Return radii between commas; raise what argparse shows where they are no numbers.
+    """Return radii between commas.
 
     Warns of those that 8 bits do not hold: other libraries take eps as a share of 255.
     """
     how = "eps is in grey levels of 255: 8/255 is --eps 8"
     try:
         levels = numbers(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}; {how}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}; {how}") from error
     least = min(levels, default=_HALF_A_LEVEL)
     if _REFUSED < least < _HALF_A_LEVEL:
         warnings.warn(f"--eps {least:g} is lost where pixels have 8 bits; {how}", stacklevel=1)
     return levels
-
-
-# argparse names them in its message, "invalid _positive value: 'x'", which stays as it was in 0.1.
-positive.__name__, natural.__name__ = "_positive", "_natural"

@@ -200,10 +200,11 @@ def _outside_of(
 ) -> Caution | None:
     if value is None or known is None or known[0] <= value <= known[1]:
         return None
+    ends = f"{known[0]}" if known[0] == known[1] else f"{known[0]} to {known[1]}"
     return Caution(
         "outside the model's range",
-        f"The localizer was trained on pictures where {what.removeprefix('its ')} is {known[0]} to "
-        f"{known[1]}{unit}; {what} is {value}.",
+        f"The localizer was trained on pictures whose {what.removeprefix('its ')} is {ends}{unit}; "
+        f"{what} is {value}.",
     )
 
 

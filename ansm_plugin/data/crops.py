@@ -21,6 +21,7 @@ from ansm_plugin.data.pixels import Mask, Pixels, Rng
 from ansm_plugin.data.read import read_image
 from ansm_plugin.data.uploaded import uploaded
 from ansm_plugin.errors import ConfigError, ImageError
+from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import number_or_nan
 
 
@@ -38,7 +39,8 @@ class DataConfig:
             does below `images`.
         allow_outside: whether the paths of a list may lead out of its folder.
         count: number of crops.
-        split: of the built-in photographs: "train" (with procedural scenes) or "test".
+        split: of the built-in photographs: "train" (with procedural scenes) or "test", which is
+            JPEG files of ten cameras where the style is "photographic".
         seed: decides the crops.
         style: how forgeries are made of photographs: "planted" puts a trace and sensor noise into a
             region (`forgeries`); "photographic" forges as people do and saves as JPEG
@@ -99,10 +101,15 @@ class DataConfig:
         return found
 
 
-def load_crops(config: DataConfig) -> Forgeries:
+def load_crops(config: DataConfig, progress: Progress = silent) -> Forgeries:
     """Return `config.count` crops with masks, decided by the config alone.
 
     Every file is decoded once.
+
+    Args:
+        config: where they come from; each source of `mixed` has its own phases.
+        progress: called with the name of a phase, such as "reading photographs" or "forging crops",
+            its finished and all parts, and no logs.
 
     Raises:
         ImageError: a folder or files cannot be used, or images are smaller than the crops; all
@@ -110,13 +117,14 @@ def load_crops(config: DataConfig) -> Forgeries:
     """
     shares = config.shares()
     counts = [round(share * config.count) for _, share in shares]
-    parts = [_crops_of_one(replace(config, count=config.count - sum(counts), mixed=()))]
+    parts = [_crops_of_one(replace(config, count=config.count - sum(counts), mixed=()), progress)]
     for (folder, _), count in zip(shares, counts, strict=True):
         images, masks = folder / "images", folder / "masks"
         of_folder = replace(config, images=images, masks=masks, pattern="*", count=count, mixed=())
-        parts += [_crops_of_one(of_folder)]
+        parts += [_crops_of_one(of_folder, progress)]
     crops = parts[0] if len(parts) == 1 else _joined(parts)
-    return replace(crops, images=uploaded(crops.images, config.uploaded, seed=config.seed))
+    passed = uploaded(crops.images, config.uploaded, seed=config.seed, progress=progress)
+    return replace(crops, images=passed)
 
 
 def _joined(parts: Sequence[Forgeries]) -> Forgeries:
@@ -130,47 +138,53 @@ def _joined(parts: Sequence[Forgeries]) -> Forgeries:
     return Forgeries(images, masks, torch.cat(hosts))
 
 
-def _crops_of_one(config: DataConfig) -> Forgeries:
+def _crops_of_one(config: DataConfig, progress: Progress) -> Forgeries:
     """Return the crops of one source."""
     images, pattern, recursive = config.images, config.pattern, config.recursive
     if images is not None and config.masks is not None:
         pairs = find_pairs(images, config.masks, pattern, recursive=recursive)
-        return _crop_pairs(pairs, config)
+        return _crop_pairs(pairs, config, progress)
     if images is not None and is_list(images):
-        return _crop_pairs(read_pair_list(images, allow_outside=config.allow_outside), config)
+        pairs = read_pair_list(images, allow_outside=config.allow_outside)
+        return _crop_pairs(pairs, config, progress)
     if images is not None:
         files = list_images(images, pattern, recursive=recursive)
-        photographs = each(files, lambda file, _: read_image(file), what="photographs")
-        return _made_of(photographs, config, files)
+        photographs = each(
+            files, lambda file, _: read_image(file), what="photographs", progress=progress
+        )
+        return _made_of(photographs, config, progress, files)
     if config.split == "train":
-        return _forged_of_ours(config)
-    photographs = packaged("test")
-    return _made_of(photographs, config)
+        return _forged_of_ours(config, progress)
+    photographs = packaged("cameras" if config.style == "photographic" else "test")
+    return _made_of(photographs, config, progress)
 
 
 def _made_of(
-    photographs: Sequence[Pixels], config: DataConfig, files: Sequence[Path] = ()
+    photographs: Sequence[Pixels],
+    config: DataConfig,
+    progress: Progress,
+    files: Sequence[Path] = (),
 ) -> Forgeries:
     """Return forgeries of photographs, in the style that is asked for; `files` names them."""
+    count, seed, style = config.count, config.seed, config.photographic
     if config.style == "planted":
-        return synthesize(photographs, config.count, config.forgeries, seed=config.seed)
-    style = config.photographic
-    known = known_outlines(photographs, files, style.labels) if style.labels else {}
-    return photographic(photographs, config.count, style, seed=config.seed, known=known)
+        return synthesize(photographs, count, config.forgeries, seed=seed, progress=progress)
+    known = known_outlines(photographs, files, style.labels, progress) if style.labels else {}
+    return photographic(photographs, count, style, seed=seed, known=known, progress=progress)
 
 
-def _forged_of_ours(config: DataConfig) -> Forgeries:
+def _forged_of_ours(config: DataConfig, progress: Progress) -> Forgeries:
     """Return forgeries of the built-in photographs to train on, and of procedural scenes."""
     own = packaged("train")
     # Half-size copies: the same few photographs seen from farther away.
-    photographs = [*own, *map(halved, own), *procedural(120, seed=config.seed)]
-    crops = _made_of(photographs, config)
+    photographs = [*own, *map(halved, own), *procedural(120, seed=config.seed, progress=progress)]
+    crops = _made_of(photographs, config, progress)
     assert crops.hosts is not None
     copied = (crops.hosts >= len(own)) & (crops.hosts < 2 * len(own))
     return replace(crops, hosts=torch.where(copied, crops.hosts - len(own), crops.hosts))
 
 
-def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
+def _crop_pairs(pairs: Sequence[Pair], config: DataConfig, progress: Progress) -> Forgeries:
     """Cut `count` crops; each photograph is read once and gives an equal number."""
     shares = np.bincount(np.arange(config.count) % len(pairs), minlength=len(pairs))
     images, masks = [], []
@@ -187,7 +201,7 @@ def _crop_pairs(pairs: Sequence[Pair], config: DataConfig) -> Forgeries:
             images.append(image[rows, columns].copy().transpose(2, 0, 1))
             masks.append(mask[None, rows, columns].copy())
 
-    each([(index, pair) for index, pair in enumerate(pairs) if shares[index]], cut)
+    each([job for job in enumerate(pairs) if shares[job[0]]], cut, progress=progress)
     hosts = torch.arange(len(pairs)).repeat_interleave(torch.from_numpy(shares))
     return Forgeries(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), hosts)
 

@@ -23,6 +23,7 @@ from ansm_plugin.data.pixels import Floats, Mask, Pixels, Rng
 from ansm_plugin.data.regions import region as region  # its home in version 0.1
 from ansm_plugin.data.traces import TRACES
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.system.progress import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ def synthesize(
     *,
     seed: int,
     processes: int | None = None,
+    progress: Progress = silent,
 ) -> Forgeries:
     """Make `count` forgeries out of `photographs`.
 
@@ -98,12 +100,15 @@ def synthesize(
         config: what they look like.
         seed: together with the index it decides each crop.
         processes: worker processes; None uses the cores of the machine, 1 stays in this one.
+        progress: called with "forging crops", finished and all crops, and no logs.
 
     Raises:
         ImageError: no photograph is at least `config.size` pixels on both sides.
     """
     maker = partial(_numbered, config=config, seed=seed)
-    made = make_crops(maker, photographs, count, least=config.size, processes=processes)
+    made = make_crops(
+        maker, photographs, count, least=config.size, processes=processes, progress=progress
+    )
     return Forgeries(*made)
 
 

@@ -12,10 +12,14 @@ from ansm_plugin.data.outlines import Outline, labelled
 from ansm_plugin.data.pairs import list_images
 from ansm_plugin.data.pixels import Pixels
 from ansm_plugin.errors import ImageError
+from ansm_plugin.system.progress import Progress, silent
 
 
 def known_outlines(
-    photographs: Sequence[Pixels], files: Sequence[Path], folder: Path
+    photographs: Sequence[Pixels],
+    files: Sequence[Path],
+    folder: Path,
+    progress: Progress = silent,
 ) -> dict[int, list[Outline]]:
     """Return outlines of the photographs that have a label map, by the photograph's number.
 
@@ -24,6 +28,7 @@ def known_outlines(
         files: their paths, in the same order.
         folder: holds label maps of the same stems, each of its photograph's size: 0 is no thing,
             every other value is one.
+        progress: called with "reading label maps", finished and all photographs, and no logs.
 
     Raises:
         ImageError: the folder cannot be read, a map has another size than its photograph, or no
@@ -34,6 +39,7 @@ def known_outlines(
     for number, (pixels, file) in enumerate(zip(photographs, files, strict=True)):
         if file.stem in maps:
             found[number] = _read(maps[file.stem], pixels.shape[:2])
+        progress("reading label maps", number + 1, len(files), {})
     if not found:
         raise ImageError(
             f"no photograph has a label map in {folder}: they belong together by the names of "

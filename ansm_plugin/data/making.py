@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,6 +15,10 @@ from torch import Tensor
 from ansm_plugin.data.pixels import Mask, Pixels
 from ansm_plugin.errors import ImageError
 from ansm_plugin.system.cores import cores
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.system.spread import spread
+
+_RANGE = 8  # most crops that are made at once: half a second of photographic ones, and of Ctrl-C
 
 
 class Forged(NamedTuple):
@@ -45,6 +48,7 @@ def make_crops(
     *,
     least: int,
     processes: int | None = None,
+    progress: Progress = silent,
 ) -> Made:
     """Make `count` crops out of `photographs`.
 
@@ -54,6 +58,7 @@ def make_crops(
         count: how many crops.
         least: pixels that a photograph must have on both sides; smaller ones are left out.
         processes: worker processes; None uses the cores of the machine, 1 stays in this one.
+        progress: called with "forging crops", finished and all crops, and no logs.
 
     Raises:
         ImageError: no photograph is large enough.
@@ -65,16 +70,17 @@ def make_crops(
             f"none of {len(photographs)} photographs is {least} pixels or more on both "
             "sides; give larger photographs or a smaller size."
         )
-    make = partial(_make_range, maker)
     workers = processes or cores()
-    bounds = np.linspace(0, count, (1 if workers == 1 else 4 * workers) + 1).astype(int)
-    ranges = [(int(a), int(b)) for a, b in pairwise(bounds) if b > a]
-    if workers == 1:
-        _install(usable)
-        parts = [make(r) for r in ranges]
-    else:
-        with ProcessPoolExecutor(workers, initializer=_install, initargs=(usable,)) as pool:
-            parts = list(pool.map(make, ranges))
+    pieces = max(4 * workers, math.ceil(count / _RANGE))
+    bounds = np.linspace(0, count, pieces + 1).astype(int)
+    parts = spread(
+        _make_range,
+        [(int(a), int(b)) for a, b in pairwise(bounds) if b > a],
+        workers,
+        tell=lambda made: progress("forging crops", made[1], count, {}),
+        install=_install,
+        given=(maker, usable),
+    )
     images = np.concatenate([p[0] for p in parts])
     masks = np.concatenate([p[1] for p in parts])
     hosts = torch.tensor(numbers)[[host for part in parts for host in part[2]]]
@@ -85,16 +91,17 @@ def make_crops(
 
 # Sent once to each process, not with every task. Each call brings a list of its own: makers keep
 # what they find out about photographs as long as the list is the same.
-_photographs: list[Sequence[Pixels]] = []
+_work: list[tuple[Maker, Sequence[Pixels]]] = []
 
 
-def _install(photographs: Sequence[Pixels]) -> None:
-    _photographs[:] = [photographs]
+def _install(maker: Maker, photographs: Sequence[Pixels]) -> None:
+    _work[:] = [(maker, photographs)]
 
 
 def _make_range(
-    maker: Maker, bounds: tuple[int, int]
+    bounds: tuple[int, int],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
-    crops = [maker(_photographs[0], index) for index in range(*bounds)]
+    ((maker, photographs),) = _work
+    crops = [maker(photographs, index) for index in range(*bounds)]
     images = np.stack([crop.image.transpose(2, 0, 1) for crop in crops])
     return images, np.stack([crop.mask[None] for crop in crops]), [crop.host for crop in crops]

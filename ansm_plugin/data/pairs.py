@@ -23,6 +23,7 @@ from ansm_plugin.data.pixels import Mask, Pixels
 from ansm_plugin.data.read import pixels_of, read_upright
 from ansm_plugin.data.turned import mask_as_turned
 from ansm_plugin.errors import ImageError
+from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import one_line
 
 _MASK_ENDINGS = ("", "_gt", "_mask")
@@ -206,24 +207,34 @@ def read_pair(pair: Pair, remarks: Remarks | None = None) -> tuple[Pixels, Mask]
     return pixels, mask
 
 
-def each(items: Sequence[S], use: Callable[[S, Remarks], T], *, what: str = "pairs") -> list[T]:
+def each(
+    items: Sequence[S],
+    use: Callable[[S, Remarks], T],
+    *,
+    what: str = "pairs",
+    phase: str = "reading photographs",
+    progress: Progress = silent,
+) -> list[T]:
     """Use every item, so that all that fail are named together and what is unusual is said once.
 
     Args:
         items: pairs or files.
         use: is handed an item, and where to note what is unusual.
         what: items are, for the message.
+        phase: what `progress` is called with, beside used and all items, and no logs.
+        progress: says how far it is.
 
     Raises:
         ImageError: some failed; the message names up to ten, and all are counted.
     """
     remarks, done = Remarks(), []
     failures: list[ImageError] = []
-    for item in items:
+    for number, item in enumerate(items, start=1):
         try:
             done.append(use(item, remarks))
         except ImageError as error:
             failures.append(error)
+        progress(phase, number, len(items), {})
     if len(failures) == 1:
         raise failures[0]
     if failures:

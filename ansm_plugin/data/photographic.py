@@ -28,6 +28,7 @@ from ansm_plugin.data.montage import MAKERS, Area, Source
 from ansm_plugin.data.outlines import Outline
 from ansm_plugin.data.pixels import Floats, Mask, Pixels, Rng
 from ansm_plugin.errors import ConfigError, unknown_name
+from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.system.text import number_or_nan
 
 _MARGIN = 8  # of a grid: the last save may begin inside the one before
@@ -88,6 +89,7 @@ def photographic(
     seed: int,
     known: Mapping[int, list[Outline]] | None = None,
     processes: int | None = None,
+    progress: Progress = silent,
 ) -> Forgeries:
     """Make `count` forgeries out of `photographs`.
 
@@ -98,6 +100,7 @@ def photographic(
         seed: together with the index it decides each one.
         known: outlines of things in some photographs, by their number.
         processes: worker processes; None uses the cores of the machine, 1 stays in this one.
+        progress: called with "forging crops", finished and all crops, and no logs.
 
     Raises:
         ImageError: no photograph is large enough.
@@ -107,7 +110,10 @@ def photographic(
     numbers = [i for i, p in enumerate(photographs) if min(p.shape[:2]) >= least]
     outlined = {n: (known or {})[i] for n, i in enumerate(numbers) if i in (known or {})}
     maker = partial(_numbered, config=config, seed=seed, known=outlined)
-    return Forgeries(*make_crops(maker, photographs, count, least=least, processes=processes))
+    made = make_crops(
+        maker, photographs, count, least=least, processes=processes, progress=progress
+    )
+    return Forgeries(*made)
 
 
 def _numbered(

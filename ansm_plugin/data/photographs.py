@@ -8,7 +8,6 @@ JPEG. Forensic traces live in noise and compression, not in content.
 from __future__ import annotations
 
 import importlib.resources
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.resources.abc import Traversable
 from typing import Literal
@@ -22,11 +21,26 @@ from ansm_plugin.data.codec import jpeg, to_8_bit
 from ansm_plugin.data.pixels import Floats, Pixels, Plane, Rng
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.cores import cores
+from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.system.spread import spread
 
 _MANY = 16  # scenes, a second's work: fewer are made sooner than processes are started
 
+_CAMERAS = (
+    "epson-photopc-3000z",
+    "htc-one-m8",
+    "kodak-dx4900-zoom",
+    "kyocera-fc-s3",
+    "nikon-d40",
+    "nikon-e950",
+    "nokia-3110c",
+    "panasonic-lz2",
+    "samsung-s730",
+    "sony-dcr-pc110e",
+)
 # scikit-image's and matplotlib's own sample photographs (public domain or CC0); no host
-# photograph of the test split is in the train split.
+# photograph of the test split is in the train split. "cameras": JPEG files as ten cameras wrote
+# them, none of which any packaged weights were trained on.
 _PACKAGED = {
     "train": [
         ("skimage", f"data/{name}")
@@ -47,18 +61,24 @@ _PACKAGED = {
         ("skimage", "data/chelsea.png"),
         ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
     ],
+    "cameras": [("ansm_plugin", f"assets/photographs/{name}.jpg") for name in _CAMERAS],
 }
 
 
-def packaged(split: Literal["train", "test"]) -> list[Pixels]:
+def packaged(split: Literal["train", "test", "cameras"]) -> list[Pixels]:
     """Return the photographs of a split as `(H, W, 3)` uint8 arrays."""
     if split not in _PACKAGED:
-        raise ConfigError(f"split is {split!r}; allowed: train, test.")
+        raise ConfigError(f"split is {split!r}; allowed: train, test, cameras.")
     return [_read(importlib.resources.files(package) / path) for package, path in _PACKAGED[split]]
 
 
 def procedural(
-    count: int, *, seed: int, size: int = 192, processes: int | None = None
+    count: int,
+    *,
+    seed: int,
+    size: int = 192,
+    processes: int | None = None,
+    progress: Progress = silent,
 ) -> list[Pixels]:
     """Return `count` procedural scenes `(size, size, 3)` uint8; scene i depends on (seed, i).
 
@@ -67,13 +87,14 @@ def procedural(
         seed: decides them.
         size: height and width in pixels.
         processes: worker processes; None uses the cores of the machine where there are many scenes.
+        progress: called with "making scenes", finished and all scenes, and no logs.
     """
-    workers = processes or (cores() if count >= _MANY else 1)
-    make = partial(_numbered_scene, size=size, seed=seed)
-    if workers == 1:
-        return [make(number) for number in range(count)]
-    with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(make, range(count), chunksize=max(1, count // (4 * workers))))
+    return spread(
+        partial(_numbered_scene, size=size, seed=seed),
+        range(count),
+        processes or (cores() if count >= _MANY else 1),
+        tell=lambda number: progress("making scenes", number + 1, count, {}),
+    )
 
 
 def _numbered_scene(number: int, *, size: int, seed: int) -> Pixels:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,15 +181,7 @@ def look(pairs: Sequence[Pair], progress: Progress = silent) -> list[Seen]:
     Raises:
         ImageError: files cannot be read, or masks do not fit; all of them are named.
     """
-    finished = itertools.count(1)
-
-    def one(pair: Pair, remarks: Remarks) -> Seen:
-        try:
-            return _look(pair, remarks)
-        finally:
-            progress("read images", next(finished), len(pairs), {})
-
-    return each(pairs, one)
+    return each(pairs, _look, phase="read images", progress=progress)
 
 
 def require_samples(samples: Sequence[Sample]) -> Facts:

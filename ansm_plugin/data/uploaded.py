@@ -16,6 +16,7 @@ from ansm_plugin.data.blur import blurred
 from ansm_plugin.data.codec import through_file, to_8_bit
 from ansm_plugin.data.edits import resized
 from ansm_plugin.data.pixels import Pixels, Rng
+from ansm_plugin.system.progress import Progress, silent
 
 
 def _jpeg(pixels: Pixels, rng: Rng) -> Pixels:
@@ -55,7 +56,7 @@ CHANNELS: dict[str, Callable[[Pixels, Rng], Pixels]] = {
 _SHARES = (0.4, 0.15, 0.25, 0.1, 0.1)  # evidence is JPEG
 
 
-def uploaded(images: Tensor, share: float, *, seed: int) -> Tensor:
+def uploaded(images: Tensor, share: float, *, seed: int, progress: Progress = silent) -> Tensor:
     """Pass a share of all images through a channel drawn for each of them.
 
     Shape: `(N, 3, H, W)` uint8 -> the same; the others are left as they are.
@@ -64,6 +65,7 @@ def uploaded(images: Tensor, share: float, *, seed: int) -> Tensor:
         images: pictures.
         share: of them, from 0 to 1.
         seed: together with its number it decides what happens to a picture.
+        progress: called with "degrading crops", finished and all pictures, and no logs.
     """
     if not share:
         return images
@@ -74,4 +76,5 @@ def uploaded(images: Tensor, share: float, *, seed: int) -> Tensor:
             way = CHANNELS[str(rng.choice(list(CHANNELS), p=_SHARES))]
             pixels = way(images[number].permute(1, 2, 0).numpy(), rng)
             passed[number] = torch.from_numpy(pixels).permute(2, 0, 1)
+        progress("degrading crops", number + 1, len(images), {})
     return passed

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ansm_plugin.backbones.reference import crops_of
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.data.listing import LeftOut, list_folder
 from ansm_plugin.data.lists import is_list, read_pair_list
 from ansm_plugin.data.pairs import Pairing, match_folders
 from ansm_plugin.data.samples import Sample, WholeImages, crop_samples, first_size, look
+from ansm_plugin.evaluation.made import all_authentic, suited
 from ansm_plugin.system.progress import Progress, silent
+from ansm_plugin.weights.catalogue_card import MadeCrops
 
 CROPS = 96  # that are made where no number is given
 VALIDATION = 16  # images that baselines are tuned on
@@ -51,6 +54,7 @@ class Source:
         count: at most this many images; None: all pairs, or `CROPS` forgeries.
         recursive: whether folders are entered; images are named by their paths below `images` then.
         allow_outside: whether the paths of a list may lead out of its folder.
+        crops: style and size of forgeries that are made; None: those of the default localizer.
     """
 
     images: Path | None = None
@@ -59,6 +63,7 @@ class Source:
     count: int | None = None
     recursive: bool = False
     allow_outside: bool = False
+    crops: MadeCrops | None = None
 
     @property
     def holds_pairs(self) -> bool:
@@ -68,7 +73,7 @@ class Source:
     def data(self, count: int) -> DataConfig:
         """Return the crops that are cut or forged of these images."""
         return replace(
-            demo_data(self.count or count),
+            demo_data(self.count or count, self.crops),
             images=self.images,
             masks=self.masks,
             pattern=self.pattern,
@@ -90,7 +95,8 @@ def read_material(
         source: where the images come from.
         validation: how many images to tune on.
         authentic: whether crops that nobody forged stand beside the forgeries, see `made_samples`.
-        progress: called with "read images", finished and all pairs, and no logs.
+        progress: called with the name of a phase, such as "read images" or "forging crops", its
+            finished and all parts, and no logs.
 
     Raises:
         AnsmError: a file or a folder cannot be used.
@@ -101,8 +107,8 @@ def read_material(
     images = source.images
     others = list_folder(images, source.pattern, recursive=source.recursive) if images else None
     return Material(
-        made_samples(data, authentic=authentic),
-        _to_tune_on(data, validation),
+        made_samples(data, authentic=authentic, progress=progress),
+        _to_tune_on(data, validation, progress),
         others.left_out if others else (),
     )
 
@@ -127,7 +133,7 @@ def _of_pairs(source: Source, validation: int, progress: Progress) -> Material:
     else:
         _say_too_few(len(pairs), validation)
         scored = [*scored, *apart][: source.count]
-        to_tune = _to_tune_on(demo_data(CROPS), validation)
+        to_tune = _to_tune_on(demo_data(CROPS, source.crops), validation, progress)
     return Material(WholeImages([one.pair for one in scored], root, seen=scored), to_tune, left_out)
 
 
@@ -145,35 +151,40 @@ def _say_too_few(pairs: int, validation: int) -> None:
     )
 
 
-def _to_tune_on(data: DataConfig, count: int) -> list[Sample]:
+def _to_tune_on(data: DataConfig, count: int, progress: Progress) -> list[Sample]:
     """Return other forgeries of the same kind; none where none are needed."""
     others = replace(data, count=max(1, count), seed=data.seed + 1)
-    return crop_samples(load_crops(others)) if count else []
+    return crop_samples(load_crops(others, progress)) if count else []
 
 
 _SEED = 1
 _AUTHENTIC = 4  # forged crops for each authentic one
 
 
-def made_samples(data: DataConfig, *, authentic: bool) -> list[Sample]:
+def made_samples(data: DataConfig, *, authentic: bool, progress: Progress = silent) -> list[Sample]:
     """Return forged crops in batches, and behind them, if asked for, a quarter as many untouched.
 
     The forged ones, and their batches, are the same in both cases.
     """
-    forged = crop_samples(load_crops(data))
+    forged = crop_samples(load_crops(data, progress))
     if not authentic:
         return forged
     untouched = replace(
-        data,
+        all_authentic(data),
         count=max(1, data.count // _AUTHENTIC),
         seed=data.seed + 2,  # one above that of the crops to tune on
-        forgeries=replace(data.forgeries, authentic=1.0),
     )
-    others = crop_samples(load_crops(untouched))
+    others = crop_samples(load_crops(untouched, progress))
     named = (tuple(f"authentic {name}" for name in sample.names) for sample in others)
     return [*forged, *(s._replace(names=names) for s, names in zip(others, named, strict=True))]
 
 
-def demo_data(images: int) -> DataConfig:
-    """Return the data of the demo: forgeries of the built-in test photographs."""
-    return DataConfig(split="test", count=images, seed=_SEED)
+def demo_data(images: int, crops: MadeCrops | None = None) -> DataConfig:
+    """Return the data of the demo: forgeries of the built-in test photographs.
+
+    Args:
+        images: how many crops.
+        crops: their style and size; None: those of the default localizer.
+    """
+    data = DataConfig(split="test", count=images, seed=_SEED)
+    return suited(data, crops or crops_of(None), authentic=0.0)

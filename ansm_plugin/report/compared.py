@@ -1,4 +1,4 @@
-"""Two or more evaluations side by side: what differs in the figures, and in how they were made.
+"""Two or more evaluations side by side: what differs in what they found, and in how.
 
 The first run is the reference; the difference of each other one is its F1 minus that of the first.
 """
@@ -14,6 +14,7 @@ import torch
 
 from ansm_plugin.evaluation.results import Evaluation, Row
 from ansm_plugin.metrics.intervals import FEWEST_SOURCES, bootstrap_interval, count_sources
+from ansm_plugin.report.comparison_findings import Finding, findings
 from ansm_plugin.report.per_photograph import PerImage, PerPhotograph
 from ansm_plugin.report.settings import Setting, settings_that_differ, warnings_of
 
@@ -95,6 +96,7 @@ class Comparison:
         warnings: why figures may not be comparable, in plain words.
         settings: what differs in how they were made.
         pairings: one per threat, attack, radius and defence, in the order of the runs.
+        findings: what was found beside F1.
     """
 
     names: tuple[str, ...]
@@ -102,6 +104,7 @@ class Comparison:
     warnings: tuple[str, ...]
     settings: tuple[Setting, ...]
     pairings: tuple[Pairing, ...]
+    findings: tuple[Finding, ...]
 
     @property
     def shared(self) -> tuple[Pairing, ...]:
@@ -117,12 +120,19 @@ class Comparison:
         """Return all but the evaluations, which have files of their own."""
         return {
             "runs": [
-                {"name": name, "localizer": e.localizer, "ansm": e.ansm, "images": e.images}
+                {
+                    "name": name,
+                    "localizer": e.localizer,
+                    "ansm": e.ansm,
+                    "images": e.images,
+                    "alarms": list(e.alarms),
+                }
                 for name, e in zip(self.names, self.evaluations, strict=True)
             ],
             "warnings": list(self.warnings),
             "settings": [asdict(setting) for setting in self.settings],
             "rows": [asdict(pairing) for pairing in self.pairings],
+            "findings": [finding.as_json() for finding in self.findings],
         }
 
 
@@ -141,6 +151,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         warnings=tuple(_warnings(runs)),
         settings=tuple(settings_that_differ(evaluations)),
         pairings=tuple(_pairing(key, [found.get(key) for found in rows], runs) for key in keys),
+        findings=tuple(findings(evaluations)),
     )
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansm_plugin.report.compared import Comparison, Pairing
 from ansm_plugin.report.comparison_words import (
     FIRST_DIFFERENCE,
     MEANING,
+    TITLES,
+    about,
+    alarm_lines,
     cells,
+    finding_cells,
+    finding_head,
     head,
     hint,
     legend,
     letters,
+    missing_lines,
     partial_line,
     shared_line,
 )
@@ -45,7 +51,16 @@ def comparison_page(comparison: Comparison) -> str:
         shared=_table("F1 of the same attack and defence", comparison, comparison.shared),
         partial=_table("F1 that not every run has", comparison, comparison.partial),
         notes=[MEANING, shared_line(comparison), partial_line(comparison.partial, names)],
+        findings=list(_finding_tables(comparison)),
+        missing=list(missing_lines(comparison)),
+        alarms=list(alarm_lines(comparison)),
     )
+
+
+def _finding_tables(comparison: Comparison) -> Iterator[Table]:
+    for what, (title, meaning) in TITLES.items():
+        lines = map(finding_cells, about(comparison, what))
+        yield plain(title, finding_head(comparison), lines, meaning)
 
 
 def _table(title: str, comparison: Comparison, pairings: Iterable[Pairing]) -> Table:

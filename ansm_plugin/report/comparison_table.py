@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 from ansm_plugin.report.compared import Comparison
 from ansm_plugin.report.comparison_words import (
     MEANING,
+    TITLES,
+    about,
+    alarm_lines,
     cells,
+    finding_cells,
+    finding_head,
     head,
     legend,
     letters,
+    missing_lines,
     partial_line,
     shared_line,
 )
@@ -24,7 +30,7 @@ _TEXT_COLUMNS = 4  # threat, attack, eps and defence; figures stand behind them
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the runs, what warns, what differs in how they were made, and the figures."""
+    """Print the runs, what warns, what differs in how they were made, and what they found."""
     _say(console, legend(comparison))
     _say(console, (f"WARNING: {warning}" for warning in comparison.warnings), "bold red")
     names = letters(comparison)
@@ -39,6 +45,17 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         _draw(console, title, head(comparison), missing, _TEXT_COLUMNS)
     notes = (MEANING, shared_line(comparison), partial_line(comparison.partial, names))
     _say(console, filter(None, notes))
+    _print_findings(comparison, console)
+
+
+def _print_findings(comparison: Comparison, console: Console) -> None:
+    for what, (title, meaning) in TITLES.items():
+        if found := about(comparison, what):
+            _draw(console, title, finding_head(comparison), map(finding_cells, found), 1)
+            _say(console, [meaning])
+    _say(console, missing_lines(comparison))
+    for line, is_alarm in alarm_lines(comparison):
+        _say(console, [line], "bold red" if is_alarm else "")
 
 
 def _say(console: Console, lines: Iterable[str], style: str = "") -> None:

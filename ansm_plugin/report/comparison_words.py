@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ansm_plugin.evaluation.results import BARE, DEFENDED
 from ansm_plugin.report.compared import Comparison, Difference, Pairing
+from ansm_plugin.report.comparison_findings import About, Finding, Value
+from ansm_plugin.report.transplanted import TRANSPLANT_MEANING
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MOST_RUNS = len(_LETTERS)
@@ -15,6 +17,23 @@ MEANING = (
     "95 % interval is a paired bootstrap over photographs; it says nothing of other images. With * "
     "it leaves out 0. Of many lines about 1 in 20 has a * by chance."
 )
+
+# What is said above each table of findings: its title, and what its figures mean.
+TITLES: dict[About, tuple[str, str]] = {
+    "harm": (
+        "Harm and recovery",
+        "Harm is of original images: 0 is none. A recovery of 1 is all. From here on differences "
+        "are those of two figures, without an interval.",
+    ),
+    "framing": (
+        "Framing",
+        "Authentic photographs were attacked with a wrong mask. How much more is marked inside it "
+        "than outside, above what is marked without attack: 0 is none.",
+    ),
+    "transplant": ("Transplant", TRANSPLANT_MEANING),
+    "alarms": ("Alarms", "An alarm is a reason to distrust the figures of its run."),
+}
+_UNMEASURED: dict[About, str] = {"framing": "Framing", "transplant": "The transplant test"}
 
 
 def letters(comparison: Comparison) -> tuple[str, ...]:
@@ -52,6 +71,62 @@ def cells(pairing: Pairing) -> tuple[str, ...]:
         first,
         *(cell for pair in pairs for cell in pair),
     )
+
+
+def finding_head(comparison: Comparison) -> tuple[str, ...]:
+    """Return the names of the columns under which `finding_cells` come."""
+    first, *others = letters(comparison)
+    return ("what", first, *(name for letter in others for name in (letter, f"{letter} - {first}")))
+
+
+def finding_cells(finding: Finding) -> tuple[str, ...]:
+    """Return the cells of one line; what a run does not have is said."""
+    first, *others = finding.values
+    cells = [finding.name, _value(first, finding)]
+    for other in others:
+        cells.append(_value(other, finding))
+        is_number = isinstance(first, float | int) and isinstance(other, float | int)
+        cells.append(_change(other - first, finding.digits) if is_number else "-")  # type: ignore[operator]
+    return tuple(cells)
+
+
+def about(comparison: Comparison, what: About) -> tuple[Finding, ...]:
+    """Return the findings about one thing."""
+    return tuple(finding for finding in comparison.findings if finding.about == what)
+
+
+def missing_lines(comparison: Comparison) -> Iterator[str]:
+    """Yield in words what some runs did not measure at all."""
+    for what, name in _UNMEASURED.items():
+        found = about(comparison, what)
+        lacking = [
+            letter
+            for index, letter in enumerate(letters(comparison))
+            if all(finding.values[index] is None for finding in found)
+        ]
+        if len(lacking) == len(comparison.names):
+            yield f"{name} was measured in no run."
+        elif lacking:
+            yield f"{name} was not measured in {' and '.join(lacking)}."
+
+
+def alarm_lines(comparison: Comparison) -> Iterator[tuple[str, bool]]:
+    """Yield the alarms of each run in full, or that it has none; with each, whether it is one."""
+    for letter, evaluation in zip(letters(comparison), comparison.evaluations, strict=True):
+        for alarm in evaluation.alarms:
+            yield f"ALARM of {letter}: {alarm}", True
+        if not evaluation.alarms:
+            yield f"{letter} has no alarm.", False
+
+
+def _value(value: Value | None, finding: Finding) -> str:
+    if value is None:
+        return "not named" if finding.about == "alarms" else "not measured"
+    return value if isinstance(value, str) else f"{value:.{finding.digits}f}"
+
+
+def _change(change: float, digits: int) -> str:
+    return f"{round(change, digits) + 0.0:+.{digits}f}"  # never -0.000
 
 
 def difference_text(found: Difference | None) -> str:

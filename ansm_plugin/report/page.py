@@ -2,7 +2,7 @@
 
 Made from the numbers alone, so that a page can be made again from a kept result. The templates
 escape all that comes from outside, such as names of files and commands. Its script sorts, filters
-and copies tables; without it the page says the same.
+and copies tables; without it the page says the same. A policy lets nothing else run.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ansm_plugin.evaluation.results import (
 )
 from ansm_plugin.evaluation.summary import Summary
 from ansm_plugin.report.curves import chart
+from ansm_plugin.report.policy import policy
 from ansm_plugin.report.shown import (
     AIMED_MEANING,
     FRAMING,
@@ -114,7 +115,9 @@ def rendered(template: str, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(**values)
+    style, script = (environment.get_template(n).render() for n in ("page.css", "tables.js"))
+    page_of = environment.get_template(template)
+    return page_of.render(style=style, script=script, policy=policy(style, script), **values)
 
 
 def headline(evaluation: Evaluation) -> str:

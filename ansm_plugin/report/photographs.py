@@ -8,9 +8,7 @@ the page lets nothing run but its own script, whose hash it names.
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import math
 import os
 from collections import Counter
@@ -22,6 +20,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ansm_plugin.report.localized_words import ATTACK_MEANING
+from ansm_plugin.report.policy import policy
 from ansm_plugin.report.previews import Embedded, embed
 from ansm_plugin.report.record import About, PhotographRecord
 from ansm_plugin.system.files import write_whole
@@ -80,8 +79,7 @@ def photographs_page(records: Sequence[PhotographRecord], about: About, folder: 
         most_regions=MOST_REGIONS,
         script=script,
         style=style,
-        script_hash=_hash(script),
-        style_hash=_hash(style),
+        policy=policy(style, script),
     )
 
 
@@ -147,7 +145,3 @@ def _link(path: str) -> str:
 def _percent(share: float) -> str:
     """Return a share in percent; one above 0 is never shown as 0."""
     return "below 0.1 %" if 0 < share < 0.001 else f"{share:.1%}".replace("%", " %")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

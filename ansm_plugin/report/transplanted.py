@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ansm_plugin.evaluation.transplant import MARGIN, Transplant
 
@@ -45,16 +46,37 @@ def verdict(found: Transplant) -> str:
     return "no more than chance"
 
 
+class Figure(NamedTuple):
+    """One figure of the test: its name, a number or a verdict, and digits behind the point."""
+
+    name: str
+    value: float | str
+    digits: int = 3
+
+    @property
+    def text(self) -> str:
+        """The value as it is shown."""
+        return self.value if isinstance(self.value, str) else f"{self.value:.{self.digits}f}"
+
+
 def transplant_cells(found: Transplant) -> Iterator[tuple[str, str]]:
     """Yield the cells of one figure each, under `TRANSPLANT_HEAD`."""
-    yield "bare F1 against the forgery's mask, perturbation on grey", f"{found.f1:.3f}"
-    yield "control: another picture's perturbation on grey", f"{found.control_f1:.3f}"
-    yield "perturbation with its sign turned on grey", f"{found.negated_f1:.3f}"
-    yield "perturbation on an unrelated authentic photograph", f"{found.authentic_f1:.3f}"
-    yield "that photograph alone", f"{found.authentic_clean_f1:.3f}"
-    yield "verdict", verdict(found)
-    yield "rms of the perturbation, grey levels, originals", f"{found.rms_255:.2f}"
-    yield "its cosine with the picture's fine detail", f"{found.detail_cosine:.2f}"
+    for figure in transplant_figures(found):
+        yield figure.name, figure.text
+
+
+def transplant_figures(found: Transplant | None) -> Iterator[Figure]:
+    """Yield every figure that was measured; none where the test was not run."""
+    if found is None:
+        return
+    yield Figure("bare F1 against the forgery's mask, perturbation on grey", found.f1)
+    yield Figure("control: another picture's perturbation on grey", found.control_f1)
+    yield Figure("perturbation with its sign turned on grey", found.negated_f1)
+    yield Figure("perturbation on an unrelated authentic photograph", found.authentic_f1)
+    yield Figure("that photograph alone", found.authentic_clean_f1)
+    yield Figure("verdict", verdict(found))
+    yield Figure("rms of the perturbation, grey levels, originals", found.rms_255, 2)
+    yield Figure("its cosine with the picture's fine detail", found.detail_cosine, 2)
     attacked = {
         "rms of the perturbation": found.attacked_rms_255,
         "rms from the original before the module": found.attacked_distance_255,
@@ -64,4 +86,4 @@ def transplant_cells(found: Transplant) -> Iterator[tuple[str, str]]:
     }
     for name, value in attacked.items():
         if value is not None:
-            yield f"{name}, {found.attack}", f"{value:.2f}"
+            yield Figure(f"{name}, {found.attack}", value, 2)

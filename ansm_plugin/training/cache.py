@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -110,8 +111,7 @@ def attacked_crops(
 ) -> Attacked:
     """Return attacked versions of all crops, from `folder` where they exist.
 
-    Every shard that is read is held against the checksum in it; a damaged one is made again, with
-    a warning.
+    A shard that does not fit the checksum in it is made again, with a warning.
 
     Args:
         forward: pixels -> mask logits of the bare localizer, in `mixture.precision`.
@@ -132,21 +132,27 @@ def attacked_crops(
     teller = Teller(parse_targets(mixture.targets), crops.masks)
     starts = range(0, len(crops), SHARD)
     own: dict[int, Attacked] = {}
+    told = partial(_tell, progress, len(crops))
     for start in starts:
         if not among.owns(start // SHARD):
             continue
         shard = shards.read(start)
         if shard is None:
             images = crops.images[start : start + SHARD]
-            shard = _attack_shard(forward, images, start, teller, mixture, seed)
+            shard = _attack_shard(forward, images, start, teller, mixture, seed, told)
             shard = shards.write(start, shard)
+        else:
+            told(start + len(shard.images))
         own[start] = shard
-        # Shards of other processes, which are about as far, count as finished.
-        progress("attack", min(start + SHARD, len(crops)), len(crops), {})
     among.wait()
     every = [own[s] if s in own else shards.required(s) for s in starts]
     device = crops.images.device
     return Attacked(*(torch.cat(parts).to(device) for parts in zip(*every, strict=True)))
+
+
+def _tell(progress: Progress, count: int, done: int) -> None:
+    """Say how far it is; shards of other processes, which are about as far, are finished."""
+    progress("attack", done, count, {})
 
 
 @dataclass(frozen=True)
@@ -243,8 +249,9 @@ def _attack_shard(
     teller: Teller,
     mixture: AttackMixture,
     seed: int,
+    said: Callable[[int], None],
 ) -> Attacked:
-    """Attack the crops from number `start` on, `(N, 3, S, S)` uint8."""
+    """Attack the crops from number `start` on, `(N, 3, S, S)` uint8; say which are."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
     done, codes = [], []
     numbers = torch.arange(start, start + len(images))
@@ -255,6 +262,7 @@ def _attack_shard(
         attacked = swapped(attacked, pixels, told.codes)
         done.append(attacked.mul(255).round().to(torch.uint8))
         codes.append(told.codes)
+        said(int(index[-1]) + 1)
     return Attacked(torch.cat(done), torch.cat(codes))
 
 

@@ -24,11 +24,11 @@ taps-late --ffa.taps encoder[4]
 taps-all --ffa.taps encoder[1] encoder[2] encoder[3] encoder[4] decoder
 target-localizer --mgr.target localizer
 target-mixed --mgr.target mixed
-bound-4 --ansm small?bound_255=4
-bound-8 --ansm small?bound_255=8
-tiny --ansm tiny
-base --ansm base
-batch-norm --ansm small?norm=batch
+bound-4 --preset small?bound_255=4
+bound-8 --preset small?bound_255=8
+tiny --preset tiny
+base --preset base
+batch-norm --preset small?norm=batch
 '
 
 measure() { # name, ANSM

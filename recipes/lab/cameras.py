@@ -1,7 +1,7 @@
 """Sort photographs by camera into those to train on and those to measure on, and forge test beds.
 
     PYTHONPATH=recipes python -m lab.cameras split PHOTOGRAPHS OUTPUT
-    PYTHONPATH=recipes python -m lab.cameras bed OUTPUT/test BED [COUNT]
+    PYTHONPATH=recipes python -m lab.cameras bed OUTPUT/test BED [COUNT [SIDE]]
 
 `split` copies files to `OUTPUT/train` and `OUTPUT/test`; the files of one camera, whose names
 differ in a number at most, come to the same side, and no photograph of the test side is host or
@@ -51,11 +51,11 @@ def split(photographs: Path, output: Path) -> None:
             shutil.copyfile(file, output / ("test" if is_test(file.stem) else "train") / file.name)
 
 
-def bed(photographs: Path, output: Path, count: int = 96) -> None:
-    """Write `count` forged or authentic JPEG files of `SIDE` pixels, and their masks as PNG."""
+def bed(photographs: Path, output: Path, count: int = 96, side: int = SIDE) -> None:
+    """Write `count` forged or authentic JPEG files of `side` pixels, and their masks as PNG."""
     pictures = [read_image(file) for file in list_images(photographs)]
-    source = Source([p for p in pictures if min(p.shape[:2]) >= SIDE + 8])
-    config = PhotographicConfig(size=SIDE, area=(0.02, 0.35), authentic=0.25)
+    source = Source([p for p in pictures if min(p.shape[:2]) >= side + 8])
+    config = PhotographicConfig(size=side, area=(0.02, 0.35), authentic=0.25)
     for kind in ("images", "masks"):
         (output / kind).mkdir(parents=True, exist_ok=True)
     for index in range(count):
@@ -74,9 +74,9 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["split", photographs, output]:
             split(Path(photographs), Path(output))
-        case ["bed", photographs, output]:
-            bed(Path(photographs), Path(output))
-        case ["bed", photographs, output, count] if count.isdecimal():
-            bed(Path(photographs), Path(output), int(count))
+        case ["bed", photographs, output, *numbers] if len(numbers) < 3 and all(
+            map(str.isdecimal, numbers)
+        ):
+            bed(Path(photographs), Path(output), *map(int, numbers))
         case _:
             sys.exit(__doc__)

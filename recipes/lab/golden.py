@@ -38,14 +38,17 @@ SIZES, GRAINS = ((64, 64), (70, 53)), (5, 25)  # without and with what looks lik
 _CLI = "import sys; from ansm_plugin.cli import main; sys.exit(main(sys.argv[1:]))"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-ATTACK = "attack --attacks pgd,mifgsm,cospgd,margin,apgd --eps 4 --count 4 --steps 3 --seed 0"
+ATTACK = (
+    "attack --attacks pgd,mifgsm,cospgd,margin,apgd --eps 4 --count 4 --attack-steps 3 --seed 0"
+)
 EVALUATIONS = {
-    "quick": "--quick --count 8 --steps 5",
+    "quick": "--quick --count 8 --attack-steps 5",
     "wide": "--count 3 --threat T0,T1,T2,T3,T4,T5 --surrogate encoder --gate --attacks pgd --eps 4 "
-    "--steps 2 --white-box-steps 2 --precision fp32 --baselines jpeg,median "
+    "--attack-steps 2 --white-box-steps 2 --attack-precision fp32 --baselines jpeg,median "
     "--adaptive straight-through,unsaturated,bypass,warm-start,eot",
 }
-CALIBRATE = "calibrate --count 16 --images attack/Tp --size 48"  # built-in ones take twice as long
+# The built-in images take twice as long.
+CALIBRATE = "calibrate --count 16 --images attack/Tp --crop-size 48"
 _UNREPEATABLE = ("command", "cost", "versions")  # of the JSON of an evaluation
 
 # What every stage of an ANSM has; the masks that `ansm attack` wrote serve one of them.

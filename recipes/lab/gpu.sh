@@ -17,7 +17,7 @@ fi
 missing=$("$python" - <<'PYTHON'
 import importlib.util
 names = ("torch timm segmentation_models_pytorch kornia einops safetensors accelerate torchmetrics "
-         "rich tyro jinja2 matplotlib PIL numpy skimage tomli_w pytest")
+         "rich jinja2 matplotlib PIL numpy skimage tomli_w pytest")
 print(*(name for name in names.split() if importlib.util.find_spec(name) is None))
 PYTHON
 )

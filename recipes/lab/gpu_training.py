@@ -62,7 +62,7 @@ class Step(NamedTuple):
 def demo(scale: Scale) -> str:
     """Return the seconds of `ansm demo`, from its start to its end."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-c", _CLI, "demo", "--images", str(scale.demo), "--output", folder]
+        command = ["-c", _CLI, "demo", "--count", str(scale.demo), "--output", folder]
         return _waited_for([*command, "--device", str(scale.device)], scale)
 
 

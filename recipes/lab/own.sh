@@ -14,7 +14,7 @@ seed=101 # of no module that we publish
 for preset in tiny small base; do
     if [ ! -e "$output/$preset.safetensors" ]; then
         ansm train two-stage --localizer "$localizer" --output "$output/$preset" \
-            --ansm "$preset" --data.seed $seed --ffa.fit.seed $seed --mgr.fit.seed $seed "$@"
+            --preset "$preset" --data.seed $seed --ffa.fit.seed $seed --mgr.fit.seed $seed "$@"
         cp "$output/$preset/mgr.safetensors" "$output/$preset.safetensors"
     fi
     seed=$((seed + 1))

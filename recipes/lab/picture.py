@@ -21,7 +21,7 @@ from torch import Tensor
 from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.seeds import image_generators
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, packaged_ansm
-from ansm_plugin.commands.models import load_defended
+from ansm_plugin.commands.loading import load_defended
 from ansm_plugin.evaluation.material import demo_data, made_samples
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.metrics.masks import f1_scores

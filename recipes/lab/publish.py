@@ -51,8 +51,9 @@ A localizer of forged pixels and the ANSM that was trained for it.
 | `{row}-ansm.safetensors` | its ANSM, half precision, with network and recipe in the metadata |
 
 ```bash
-ansm localize PHOTOGRAPH --localizer '{name}@recipes/lab/weights/{row}.safetensors' \\
-    --ansm recipes/lab/weights/{row}-ansm.safetensors
+pip install ./recipes/lab/weights    # once, from a checkout
+ansm localize PHOTOGRAPH --output masks/ --localizer {row}    # its ANSM comes with the name
+ansm models {row}    # figures, data, terms and limits
 ```
 
 ## Data

@@ -48,26 +48,26 @@ name=$name@$out/localizer.safetensors
 # The choices of version 0.1, which trained these rows.
 old=(--attacks.targets truth --data.forgeries.authentic 0
     --mgr.target ground_truth --mgr.original-price 0 --mgr.alignment 0)
-kinds=(--attacks.attacks mifgsm pgd cospgd hide margin --attacks.step-shares 0.1 0.25 1)
+kinds=(--attacks.attacks mifgsm,pgd,cospgd,hide,margin --attacks.step-shares 0.1,0.25,1)
 large=(--data.forgeries.size 224 --mgr.target mixed --mgr.fit.batch-size 8)
 case $bed-$kind in
 bsds-*)
     # What suppresses noise before one localizer helps before the next.
     stages=(--start ansm_plugin/assets/forensic-unet-ansm.safetensors --data.forgeries.size 128
-        --data.count 3072 --attacks.eps-255 2 4 8 12 --mgr.fit.steps 2500 --mgr.fit.batch-size 16)
-    more=(--data.forgeries.size 128 --data.seed 1 --data.count 4096 --attacks.eps-255 4 8 8 12
+        --data.count 3072 --attacks.eps-255 2,4,8,12 --mgr.fit.steps 2500 --mgr.fit.batch-size 16)
+    more=(--data.forgeries.size 128 --data.seed 1 --data.count 4096 --attacks.eps-255 4,8,8,12
         --steps 5000 --mgr.fit.batch-size 16)
     ;;
 # On CASIA1 crops are as large as the localizer's. It is often wrong: an original is held to its own
 # mask, not to the truth, or the module learns to mark what the localizer does not.
 casia1-cnn)
     stages=(--start "$runs/bsds-cnn/ansm.safetensors" "${large[@]}" --data.count 2048
-        --attacks.eps-255 2 4 8 12 --mgr.original-weight 2 --mgr.fit.steps 4000)
-    more=("${large[@]}" --data.count 3072 --attacks.eps-255 2 4 8 8 12 --steps 3500)
+        --attacks.eps-255 2,4,8,12 --mgr.original-weight 2 --mgr.fit.steps 4000)
+    more=("${large[@]}" --data.count 3072 --attacks.eps-255 2,4,8,8,12 --steps 3500)
     ;;
 casia1-transformer)
     stages=(--start "$runs/bsds-transformer/ansm.safetensors" "${large[@]}" --data.count 2048
-        --attacks.eps-255 2 4 8 8 12 --ffa.fit.batch-size 8 --mgr.fit.steps 3000)
+        --attacks.eps-255 2,4,8,8,12 --ffa.fit.batch-size 8 --mgr.fit.steps 3000)
     more=()
     ;;
 esac

@@ -17,7 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ansm_plugin.commands.models import load_defended
+from ansm_plugin.commands.loading import load_defended
 from ansm_plugin.evaluation import EvaluationConfig
 from ansm_plugin.evaluation.material import Source, read_material
 from ansm_plugin.metrics.masks import f1_scores

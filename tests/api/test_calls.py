@@ -248,7 +248,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return localizer
 
     monkeypatch.setattr(reference, "build_localizer", build)
-    monkeypatch.setattr(reference, "packaged_ansm", lambda: file)
+    monkeypatch.setattr(
+        reference, "ansm_of", lambda name: file if name == reference.DEFAULT_LOCALIZER else None
+    )
     return file
 
 

@@ -126,7 +126,9 @@ def test_folders_and_lists_are_those_of_the_commands(tmp_path: Path) -> None:
 
 
 def test_baselines_of_loaders_are_tuned_on_other_images() -> None:
-    material = material_of(FOUR, None, 2)
+    said: list[str] = []
+    material = material_of(FOUR, None, 2, progress=lambda name, *_: said.append(name))
+    assert {*said} == {"read images", "forging crops"}
     assert sum(len(sample.images) for sample in material.scored) == 4
     assert material.validation[0].images.shape == (2, 3, 64, 64)
 

@@ -56,7 +56,7 @@ def arguments(photo):
         return [command, photo, "--output", photo + "-out", *options]
     folder = Path(photo).parent
     pair = ["--images", str(folder), "--masks", str(folder / "masks")]
-    effort = "--threat T0,T1 --attacks pgd --eps 8 --steps 1 --baselines none".split()
+    effort = "--threat T0,T1 --attacks pgd --eps 8 --attack-steps 1 --baselines none".split()
     return [command, *pair, "--pattern", Path(photo).name, *effort, *options]
 def peak():  # ru_maxrss would begin with what the parent process held
     return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])

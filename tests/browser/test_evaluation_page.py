@@ -1,4 +1,4 @@
-"""The pages of `evaluate` and `compare` in a browser: sorting, filter and copies."""
+"""The pages of `evaluate` and `compare` in a browser: sorting, filter, copies, what may run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 from support.browsing import every, one, requests, until
+from support.colour_blinded import *  # noqa: F403 - fixtures, found by their names
 
-from ansm_plugin.report.page import rendered
+from ansm_plugin.evaluation import Evaluation
+from ansm_plugin.report.page import rendered, write_html
 from ansm_plugin.report.tables import Cell, Line, Table
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ def page(browser: WebDriver, tmp_path: Path) -> Iterator[WebDriver]:
         "compare.html.j2",
         title="two", legend=[], warnings=(), notes=[],
         shared=_table("one"), partial=_table("other"), settings=nothing,
+        findings=[], missing=[], alarms=[],
     )  # fmt: skip
     file = tmp_path / "page.html"
     file.write_text(text, "utf-8")
@@ -86,3 +90,25 @@ def test_a_table_is_copied(page: WebDriver, kind: str) -> None:
     one(page, "#pasted").send_keys("\ue009", "v")  # Control
     expected = getattr(_table("one"), kind)
     until(lambda: one(page, "#pasted").get_property("value") == expected)
+
+
+def test_a_report_is_drawn_and_runs_its_own_script_alone(
+    browser: WebDriver, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    """The policy lets style, script, pictures and colours of the legend be, and nothing else."""
+    picture = tmp_path / "p.png"
+    Image.new("RGB", (4, 4)).save(picture)
+    file = write_html(evaluation, [("a picture", picture)], tmp_path / "r.html")
+    browser.get_log("browser")
+    browser.get(file.as_uri())
+    assert one(browser, "figure img").get_property("naturalWidth") == 4
+    assert every(browser, "th .sort")
+    key = one(browser, ".legend .key")
+    assert 8 < key.size["width"] < 20
+    assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+    browser.execute_script(
+        "document.body.append(Object.assign(document.createElement('script'), "
+        "{textContent: 'window.smuggled = 1'}))"
+    )
+    assert browser.execute_script("return window.smuggled") is None
+    assert any("Content Security Policy" in e["message"] for e in browser.get_log("browser"))

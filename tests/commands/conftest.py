@@ -13,6 +13,7 @@ from torch import nn
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.backbones import reference
 from ansm_plugin.data.pairs import Pair
+from ansm_plugin.weights import catalogue
 from ansm_plugin.weights.ansm_file import save_ansm
 from ansm_plugin.weights.tensors import write_tensors
 
@@ -28,7 +29,9 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ansm = ANSM("small")
     nn.init.normal_(ansm.trunk.head.weight, std=0.1)
     save_ansm(ansm, folder / f"{name}-ansm.safetensors")
-    monkeypatch.setattr(reference, "asset", lambda file: folder / file)
+    card = f"{name}.card.toml"
+    (folder / card).write_text((catalogue.ASSETS / card).read_text())
+    monkeypatch.setattr(catalogue, "ASSETS", folder)
     return folder
 
 

@@ -217,11 +217,25 @@ def test_the_mistake_of_other_code_is_not_called_ours(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["evaluate", "--epps", "8"], "unrecognized arguments: --epps 8. Nearest: --eps"),
+        (
+            ["evaluate", "--epps", "8"],
+            "error: ansm evaluate has no option --epps. Nearest: --eps. `ansm evaluate --help` "
+            "lists all.",
+        ),
         (["localize", "a.png", "--output", "o", "--abstian=1"], "Nearest: --abstain"),
-        (["info", "a", "b"], "unrecognized arguments: b"),
-        (["attack", "--output", "o", "a.png"], "unrecognized arguments: a.png"),
-        (["--bogus"], "the following arguments are required: COMMAND"),
+        (["info", "a", "b"], "ansm info has no use for 'b'; `ansm info --help` lists what it"),
+        (["attack", "a.png", "--output", "o"], "ansm attack has no use for 'a.png'"),
+        (["--bogus"], "--bogus stands before a command; name that first: ansm COMMAND --bogus."),
+        (["compare", "--frobnicate"], "no option --frobnicate. `ansm compare --help` lists all."),
+        (["train", "mgr", "--stpes", "3"], "ansm train mgr has no option --stpes. Nearest: --step"),
+        (["train", "mgr", "--mgr.fit.stpes", "3"], "--mgr.fit.stpes. Nearest: --mgr.fit.steps."),
+        (["train", "mgr", "--lr", "1e-3"], "has no option --lr. Nearest: --mgr.fit.learning-rate."),
+        (["evaluate", "--batch", "3"], "ansm evaluate has no option --batch. `ansm evaluate"),
+        (["evaluate", "--threshold", "0.4"], "no option --threshold: F1 is taken at 0.5"),
+        (["localize", "--images", "d"], "named without an option: ansm localize FOLDER --output"),
+        (["demo", "--images", "d"], "for yours there is `ansm evaluate --images DIR`"),
+        (["attack", "--iterations", "3"], "Nearest: --attack-steps."),
+        (["convert", "a", "b", "--localizer", "x"], "Nearest: --for."),
     ],
 )
 def test_an_option_that_is_misspelt_offers_the_nearest(

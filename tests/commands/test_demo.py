@@ -39,9 +39,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("packaged")
 def test_the_demo_writes_numbers_and_pictures(tmp_path: Path) -> None:
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[str, int, int]] = []
     evaluation = demonstrate(
-        9, tmp_path / "out", config=QUICK, progress=lambda _, a, b, __: steps.append((a, b))
+        9, tmp_path / "out", config=QUICK, progress=lambda *told: steps.append(told[:3])
     )
     written = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert written.keys() == SCHEMA
@@ -51,7 +51,8 @@ def test_the_demo_writes_numbers_and_pictures(tmp_path: Path) -> None:
     assert panels == [f"{i:02d}.png" for i in range(1, 9)]
     with Image.open(tmp_path / "out" / "summary.png") as summary:
         assert summary.size[0] > 100
-    assert steps[-1][0] == steps[-1][1]
+    assert steps[-1][1] == steps[-1][2]
+    assert ("forging crops", 9, 9) in steps
 
 
 @pytest.mark.usefixtures("packaged", "quick")
@@ -59,10 +60,10 @@ def test_the_command_prints_the_table_and_where_the_files_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, copy = tmp_path / "out", tmp_path / "copy.json"
-    assert main(["demo", "--images", "6", "--output", str(out), "--json", str(copy)]) == 0
+    assert main(["demo", "--count", "6", "--output", str(out), "--json", str(copy)]) == 0
     said = capsys.readouterr().out
     assert all(word in said for word in ("defended F1", "Harm", str(out / "demo.json")))
-    assert json.loads(copy.read_text())["command"].startswith("ansm demo --images 6")
+    assert json.loads(copy.read_text())["command"].startswith("ansm demo --count 6")
 
 
 @pytest.mark.usefixtures("packaged")
@@ -111,7 +112,7 @@ def test_whole_images_are_grouped_by_size(pairs: list[Pair]) -> None:
 
 @pytest.mark.usefixtures("packaged")
 def test_a_panel_shows_what_the_parts_return() -> None:
-    from ansm_plugin.commands.models import load_defended
+    from ansm_plugin.commands.loading import load_defended
 
     defended = load_defended(None, None)
     sample = crop_samples(load_crops(demo_data(3)))[0]

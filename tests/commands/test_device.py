@@ -21,14 +21,14 @@ from ansm_plugin.evaluation.config import EvaluationConfig
 Capture = pytest.CaptureFixture[str]
 # The least that each command computes with; OUT is a new folder or file, PHOTO a photograph.
 COMMANDS = {
-    "demo": "demo --images 2 --output OUT",
+    "demo": "demo --count 2 --output OUT",
     "localize": "localize PHOTO --output OUT",
     "train": "train ffa --output OUT --steps 2 --data.count 8 --data.forgeries.size 32 "
     "--attacks.steps 1 --ffa.fit.batch-size 4",
-    "evaluate": "evaluate --threat T0 --attacks pgd --eps 8 --steps 1 --aims none --count 2 "
+    "evaluate": "evaluate --threat T0 --attacks pgd --eps 8 --attack-steps 1 --aims none --count 2 "
     "--baselines jpeg --cost-size 32",
-    "attack": "attack --count 2 --eps 8 --steps 1 --output OUT",
-    "calibrate": "calibrate --count 8 --size 32 --output OUT.safetensors",
+    "attack": "attack --count 2 --eps 8 --attack-steps 1 --output OUT",
+    "calibrate": "calibrate --count 8 --crop-size 32 --output OUT.safetensors",
     "export": "export --output OUT.onnx --size 32",
 }
 NUMBERS = {"demo", "localize", "evaluate", "attack"}  # have --json

@@ -15,7 +15,7 @@ from ansm_plugin.data.pairs import Pair
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation.config import full, quick
 
-ONE_ATTACK = ("--attacks", "pgd", "--eps", "8", "--steps", "1", "--aims", "none")
+ONE_ATTACK = ("--attacks", "pgd", "--eps", "8", "--attack-steps", "1", "--aims", "none")
 SHORT = ("--white-box-steps", "1", "--white-box-restarts", "1")  # not 100 steps, 3 runs, 3 losses
 
 
@@ -83,7 +83,7 @@ def test_wrong_masks_are_told_on_authentic_crops_beside_the_forged_ones(
         (("--attacks", "pdg"), "Nearest: pgd"),
         (("--eps", "two"), "2,4,8"),
         (("--eps", "0"), "above 0"),
-        (("--steps", "0"), "not 1 or more"),
+        (("--attack-steps", "0"), "1 or more"),
         (("--masks", "masks"), "without images"),
         (("--images", "nowhere"), "no folder nowhere"),
         (("--localizer", "forensic-unte"), "Nearest: forensic-unet"),
@@ -127,12 +127,12 @@ def test_options_come_before_the_effort() -> None:
     options = EvaluateOptions(
         quick=True,
         attacks=("fgsm",),
-        strength=StrengthOptions(eps=(3.0,), steps=4),
+        strength=StrengthOptions(eps=(3.0,), attack_steps=4),
         threat=("T0", "T5"),
         white_box_attacks=("cospgd",),
         white_box_steps=0,
         adaptive=(),
-        precision="fp32",
+        attack_precision="fp32",
         tile=512,
         seed=9,
         source=ImageOptions(count=3),
@@ -209,7 +209,7 @@ def test_a_surrogate_adds_its_threat_unless_threats_are_named() -> None:
 # The least that each command does.
 LEAST = {
     "evaluate": (*ONE_ATTACK, "--threat", "T0,T1", "--baselines", "none"),
-    "attack": ("--attacks", "pgd", "--eps", "8", "--steps", "1"),
+    "attack": ("--attacks", "pgd", "--eps", "8", "--attack-steps", "1"),
 }
 
 

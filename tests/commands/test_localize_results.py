@@ -106,6 +106,20 @@ def test_the_model_is_named_with_sha256_and_licence(tmp_path: Path) -> None:
     assert about["ansm_licence"] == about["localizer_licence"] == "Apache-2.0"
 
 
+def test_what_the_card_says_decides_a_warning(packaged: Path, tmp_path: Path) -> None:
+    photo, file = tmp_path / "a.jpg", tmp_path / "n.json"
+    Image.fromarray(photograph(300, 300)).save(photo)
+    options = ["--output", str(tmp_path / "out"), "--bare", "--json", str(file)]
+    assert main(["localize", str(photo), *options]) == 0
+    (found,) = json.loads(file.read_text())["photographs"]
+    said = [w["text"] for w in found["warnings"] if w["kind"] == "outside the model's range"]
+    assert said == [
+        "The localizer was trained on pictures whose shorter side is 64 pixels; its shorter side "
+        "is 300.",
+        "The localizer was trained on PNG; this file is a JPEG.",
+    ]
+
+
 def test_what_the_weights_were_trained_on_decides_a_warning(tmp_path: Path) -> None:
     photo, weights, file = tmp_path / "a.png", tmp_path / "w.safetensors", tmp_path / "n.json"
     Image.fromarray(photograph(300, 300)).save(photo)

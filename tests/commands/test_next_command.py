@@ -71,7 +71,7 @@ def test_one_tensor_more_or_of_another_shape_is_no_longer_recognised() -> None:
 def test_shapes_that_no_localizer_has_are_recognised_as_none(
     channels: tuple[int, ...], mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ansm_plugin.backbones.recognised.REFERENCE", {})
+    monkeypatch.setattr("ansm_plugin.weights.catalogue.packaged", dict)
     names = (f"decoder.blocks.{level}.conv1.0.weight" for level in range(5))
     shapes = {mark: (3,), "segmentation_head.0.weight": channels, **dict.fromkeys(names, channels)}
     assert recognise(shapes) is None
@@ -136,6 +136,20 @@ def test_info_without_a_recipe_asks_the_state_or_says_what_is_known(tmp_path: Pa
     assert "state" in use["known from"]
     use = ansm_facts(tmp_path, localizer={"family": "timm", "class": "Mine", "sha256": "0"})
     assert use == {"localizer": "not recorded; it was trained for: timm Mine"}
+
+
+def test_info_names_weights_that_are_here_in_place_of_files_that_are_not(tmp_path: Path) -> None:
+    state = describe_file(packaged_ansm())["localizer"]
+    gone = {"localizer": "smp:Unet@runs/gone.safetensors"}
+    use = ansm_facts(tmp_path, localizer=state, recipe=gone)
+    assert use["localizer"] == "--localizer forensic-unet"
+    assert "not here" not in use
+
+
+def test_info_says_how_weights_of_a_recipe_are_installed(tmp_path: Path) -> None:
+    use = ansm_facts(tmp_path, recipe={"localizer": "casia1-cnn"})
+    assert use["localizer"] == "--localizer casia1-cnn"
+    assert "pip install ./recipes/lab/weights" in use["not here"]
 
 
 def test_info_on_a_localizer_takes_the_name_in_its_file() -> None:

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from ansm_plugin.ansm import PRESETS
 from ansm_plugin.cli import main
 from ansm_plugin.commands import train
-from ansm_plugin.commands.recipe_options import expand_aliases, read_options
+from ansm_plugin.commands.options import arguments_of, help_of
+from ansm_plugin.commands.recipe_help import recipe_parser
+from ansm_plugin.commands.recipe_options import field_paths, read_options, words_for, written
+from ansm_plugin.commands.train_options import FIELDS, TrainOptions
 from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.recipes.config import load_config, save_config
@@ -88,27 +92,99 @@ def test_options_override_the_config_file(toy: ToyRecipe, tmp_path: Path) -> Non
 
 
 def test_a_short_option_reaches_every_stage() -> None:
-    given = {"--steps": "3", "--images": None}
-    assert expand_aliases(Nested, given) == [
-        "--first.fit.steps",
-        "3",
-        "--second.fit.steps",
-        "3",
-    ]
+    given = read_options(Nested, "nested", ["--steps", "3", "--output", "o"])
+    assert (given.config.first.fit.steps, given.config.second.fit.steps) == (3, 3)
+    assert given.notes == ("--steps sets --first.fit.steps and --second.fit.steps",)
+    one = read_options(Toy, "toy", ["--steps", "3", "--output", "o"])
+    assert (one.config.fit.steps, one.notes) == (3, ())
+
+
+def test_the_option_of_a_field_wins_over_a_short_word() -> None:
+    for order in (["--steps", "3", "--second.fit.steps=4"], ["--second.fit.steps=4", "--steps=3"]):
+        config = read_options(Nested, "nested", [*order, "--output", "o"]).config
+        assert (config.first.fit.steps, config.second.fit.steps) == (3, 4)
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_options_of_each_recipe_can_be_read(name: str) -> None:
     kind = recipe_module(name).RECIPE  # type: ignore[attr-defined]
     arguments = ["--output", "out", "--localizer", "x", "--steps", "3", "--images", "photos"]
-    config, output = read_options(kind, name, [*arguments, "--recursive"])
-    assert output == Path("out")
+    config, output, device, _ = read_options(kind, name, [*arguments, "--recursive"])
+    assert (output, device) == (Path("out"), "auto")
     assert (config.localizer, config.data.images) == ("x", Path("photos"))
     assert config.data.recursive
-    assert not read_options(kind, name, arguments)[0].data.recursive
+    assert not read_options(kind, name, arguments).config.data.recursive
+    switched = [*arguments, "--recursive", "--data.no-recursive"]
+    assert not read_options(kind, name, switched).config.data.recursive
     fits = [value for key, value in flat(asdict(config)) if key.endswith("fit.steps")]
     assert fits
     assert set(fits) == {3}
+
+
+@pytest.mark.parametrize("words", [["2,4.5", "pgd,hide"], ["2", "4.5", "pgd", "hide"]])
+@pytest.mark.parametrize("short", [True, False])
+def test_lists_have_commas_or_spaces(words: list[str], short: bool) -> None:
+    kind = recipe_module("mgr").RECIPE
+    eps, attacks = words[: len(words) // 2], words[len(words) // 2 :]
+    named = ("--eps", "--attacks") if short else ("--attacks.eps-255", "--attacks.attacks")
+    given = [named[0], *eps, named[1], *attacks, "--attacks.targets", "truth:0.5, blob", "--also"]
+    config = read_options(kind, "mgr", [*given, "--mgr.taps=", "--output", "o"]).config
+    assert (config.attacks.eps_255, config.attacks.attacks) == ((2.0, 4.5), ("pgd", "hide"))
+    assert config.attacks.targets == ("truth:0.5", "blob")
+    assert (config.also, config.mgr.taps) == ((), ())
+
+
+def test_short_words_of_the_last_stage_reach_both_of_its_attacks() -> None:
+    given = ["--eps", "3", "--attack-steps", "2", "--preset", "tiny", "--seed", "5"]
+    found = read_options(recipe_module("hardened").RECIPE, "hardened", [*given, "--output", "o"])
+    config = found.config
+    assert (config.attacks.eps_255, config.hardened.eps_255) == ((3.0,), (3.0,))
+    assert (config.attacks.steps, config.hardened.attack_steps) == (2, 2)
+    assert (config.ansm, config.hardened.fit.seed) == ("tiny", 5)
+    assert config.data.seed == 1  # other crops than the localizer's, whatever is drawn in training
+    assert "--eps sets --attacks.eps-255 and --hardened.eps-255" in found.notes
+
+
+def test_the_size_of_crops_is_that_of_their_style() -> None:
+    kind, given = recipe_module("ffa").RECIPE, ["--crop-size", "96", "--output", "o"]
+    planted = read_options(kind, "ffa", given).config.data
+    assert (planted.forgeries.size, planted.photographic.size) == (96, 224)
+    photographic = read_options(kind, "ffa", [*given, "--data.style", "photographic"]).config.data
+    assert (photographic.forgeries.size, photographic.photographic.size) == (64, 96)
+
+
+def test_none_takes_back_what_a_config_says(tmp_path: Path) -> None:
+    save_config(Toy(data=DataConfig(images=Path("a"), masks=Path("b"))), tmp_path / "c.toml")
+    for word in ("--data.masks", "--masks"):
+        given = ["--config", str(tmp_path / "c.toml"), word, "none", "--output", "o"]
+        config = read_options(Toy, "toy", given).config
+        assert (config.data.images, config.data.masks) == (Path("a"), None)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_field_is_an_option_and_explained(name: str) -> None:
+    kind = recipe_module(name).RECIPE
+    told = recipe_parser(name, kind).format_help()
+    words = {word.name: word for word in words_for(kind)}
+    for path in field_paths(kind):
+        option = written(path)
+        assert option in words
+        assert f"  {option} " in told or f"  {option}\n" in told
+    shown = {word for word, fields in FIELDS.items() if not {*fields}.isdisjoint(ends(kind))}
+    assert all(f"  --{word.replace('_', '-')}" in told for word in shown - {"ansm"})
+    assert ("  --ansm FILE" in told) == (name != "localizer")
+
+
+def ends(kind: type) -> set[str]:
+    """Return the last two parts of the paths of all fields, and their last ones."""
+    parts = [path.split(".") for path in field_paths(kind)]
+    return {".".join(p[-number:]) for p in parts for number in (1, 2, 3)}
+
+
+def test_shapes_are_those_that_there_are() -> None:
+    (field,) = (f for f in arguments_of(TrainOptions) if f.name == "preset")
+    for name in PRESETS:
+        assert name in help_of(field)
 
 
 def flat(table: dict[str, object], above: str = "") -> list[tuple[str, object]]:
@@ -124,10 +200,24 @@ def flat(table: dict[str, object], above: str = "") -> list[tuple[str, object]]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--output is missing"),
+        ((), "ansm train localizer needs --output DIR (receives the weights"),
         (("--output", "out", "--fit.stepz", "3"), "--fit.steps"),
         (("--output", "out", "--steps", "many"), "many"),
-        (("--output", "out", "--steps", "0"), "must be above 0"),
+        (("--output", "out", "--steps", "0"), "--steps is '0'; it must be a whole number of 1"),
+        (("--output", "out", "--fit.steps", "0"), "must be above 0"),
+        (("--output", "out", "--fit.precision", "fp8"), "'fp8'; allowed: fp32, bf16."),
+        (("--output", "out", "--precision", "fp8"), "'fp8'; allowed: fp32, bf16."),
+        (("--output", "out", "--fit.learning-rate", "nan"), "it must be a number such as 0.5"),
+        (("--output", "out", "--data.forgeries.area=0.1"), "2 values with commas between them"),
+        (("--output", "out", "--data.recursive=no"), "--data.recursive is 'no'; it takes no value"),
+        (("--output", "out", "--fit.seed"), "--fit.seed has no value; write --fit.seed N."),
+        (("--output", "out", "stray"), "has no use for 'stray'"),
+        (("--output", "out", "--preset", "tiny"), "has no option --preset"),
+        (
+            ("--epochs", "2", "--count=100", "--batch-size", "30"),
+            "no option --epochs: training is counted in steps. With --data.count 100, 2 epochs are "
+            "--fit.steps 8 (--fit.batch-size 30).",
+        ),
         (("--output", "out", "--config", "none.toml"), "cannot read config none.toml"),
     ],
 )
@@ -232,7 +322,7 @@ def test_the_home_folder_stands_in_options_and_configs(
 
 def test_the_home_folder_stands_in_configs_inside_configs(home: Path) -> None:
     arguments = ["--first.data.images=~/a", "--second.data.images", "b/~", "--output", "~/out"]
-    config, output = read_options(Nested, "nested", arguments)
+    config, output, *_ = read_options(Nested, "nested", arguments)
     assert (config.first.data.images, config.second.data.images) == (home / "a", Path("b/~"))
     assert output == home / "out"
 
@@ -242,7 +332,10 @@ def test_a_value_of_an_unset_variable_is_refused(
     option: str, toy: ToyRecipe, capsys: Capture
 ) -> None:
     assert main(["train", "localizer", f"{option}="]) == 2
-    assert f"argument {option}: it is empty" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    allowed = "1 or more" if option == "--steps" else "it is empty"
+    assert f"ansm train localizer: {option} is ''; " in said
+    assert allowed in said
     assert toy.got is None
 
 

@@ -89,5 +89,5 @@ def test_crops_to_train_on_are_cut_from_a_list(elsewhere: Path) -> None:
 @pytest.mark.parametrize("option", ["--allow-outside", "--data.allow-outside"])
 def test_train_trusts_a_list_that_it_is_told_to(elsewhere: Path, option: str) -> None:
     arguments = ["--output", "out", "--images", str(elsewhere), option]
-    recipe, _ = read_options(TwoStageRecipe, "two-stage", arguments)
+    recipe, *_ = read_options(TwoStageRecipe, "two-stage", arguments)
     assert (recipe.data.images, recipe.data.allow_outside) == (elsewhere, True)

@@ -12,7 +12,7 @@ from ansm_plugin.data.pixels import Pixels
 from ansm_plugin.errors import ConfigError
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 9), ("test", 3)])
+@pytest.mark.parametrize(("split", "count"), [("train", 9), ("test", 3), ("cameras", 10)])
 def test_packaged_photographs_are_there(split: Any, count: int) -> None:
     photographs = packaged(split)
     assert len(photographs) == count

@@ -184,7 +184,7 @@ def test_wrong_options_exit_2_with_one_message(
     (tmp_path / "file").write_text("")
     given = [a.replace("FILE", str(tmp_path / "file")) for a in arguments]
     base = [] if "--output" in given else ["--output", str(tmp_path / "out")]
-    assert main(["attack", "--count", "1", "--steps", "1", *base, *given]) == 2
+    assert main(["attack", "--count", "1", "--attack-steps", "1", *base, *given]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -192,7 +192,16 @@ def test_the_command_attacks_the_embedded_localizer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without options the built-in test photographs are forged and attacked."""
-    options = ["--count", "1", "--steps", "1", "--eps", "8", "--json", str(tmp_path / "n.json")]
+    options = [
+        "--count",
+        "1",
+        "--attack-steps",
+        "1",
+        "--eps",
+        "8",
+        "--json",
+        str(tmp_path / "n.json"),
+    ]
     assert main(["attack", "--output", str(tmp_path / "set"), *options]) == 0
     assert "wrote 1 attacked images" in capsys.readouterr().out
     assert json.loads((tmp_path / "n.json").read_text())["command"].startswith("ansm attack")

@@ -91,7 +91,18 @@ def test_the_gate_costs_two_passes_of_the_localizer() -> None:
 def run(tmp_path: Path, *options: str) -> dict[str, Any]:
     """Return the JSON of `ansm evaluate` on four crops."""
     result = tmp_path / "numbers.json"
-    few = ["--count", "4", "--threat", "T0,T1", "--attacks", "pgd", "--eps", "8", "--steps", "2"]
+    few = [
+        "--count",
+        "4",
+        "--threat",
+        "T0,T1",
+        "--attacks",
+        "pgd",
+        "--eps",
+        "8",
+        "--attack-steps",
+        "2",
+    ]
     assert main(["evaluate", *few, "--baselines", "none", *options, "--json", str(result)]) == 0
     numbers: dict[str, Any] = json.loads(result.read_text())
     return numbers

@@ -91,8 +91,13 @@ def test_reading_pairs_says_how_far_it_is(tmp_path: Path) -> None:
 
 def test_made_forgeries_to_tune_on_are_others(tmp_path: Path) -> None:
     """Crops to tune on are made with another seed, and none where no baseline asks."""
-    material = read_material(Source(count=2), 2)
-    assert not torch.equal(material.scored[0].images, material.validation[0].images)
+    said: list[tuple[str, int, int]] = []
+    material = read_material(
+        Source(count=2), 3, progress=lambda name, i, n, _: said.append((name, i, n))
+    )
+    assert ("forging crops", 2, 2) in said
+    assert ("forging crops", 3, 3) in said
+    assert not torch.equal(material.scored[0].images, material.validation[0].images[:2])
     assert read_material(Source(count=2), 0).validation == []
 
 

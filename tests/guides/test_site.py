@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 import pytest
 
 from ansm_plugin.cli import COMMANDS
-from ansm_plugin.commands.options import arguments_of, name_of
+from ansm_plugin.commands.options import arguments_of, shown_of
+from ansm_plugin.commands.renamed import RENAMED
+from ansm_plugin.commands.train_options import TrainOptions
 from ansm_plugin.evaluation.results import THREATS
 
 pytest.importorskip("mkdocs", reason="pip install '.[docs]'")
@@ -74,17 +76,27 @@ def test_every_option_of_every_command_is_on_its_page(hook: ModuleType) -> None:
     page = hook.options_pages.commands()
     parts = dict(part.split("\n", 1) for part in page.split("\n## ansm ")[1:])
     assert [*parts] == [*COMMANDS]
+    parts["plugins"] = parts["plugins"].partition("\n## ")[0]
     for name, part in parts.items():
         kind = importlib.import_module(f"ansm_plugin.commands.{name}").OPTIONS
         for field in [] if kind is None else arguments_of(kind):
-            assert f"| `{name_of(field)}" in part
+            assert f"| `{shown_of(field)}`" in part
 
 
 def test_every_choice_of_every_recipe_is_explained(hook: ModuleType) -> None:
     page = hook.options_pages.recipes()  # it raises where a docstring leaves a field out
     assert page.count("| `--mgr.fit.steps` | number of optimiser steps.") == 2
     with pytest.raises(LookupError, match="forgotten"):
-        hook.options_pages._said(dataclasses.make_dataclass("Mine", ["forgotten"]), "forgotten")
+        hook.options_pages.said_of(dataclasses.make_dataclass("Mine", ["forgotten"]), "forgotten")
+
+
+def test_old_words_and_the_short_words_of_train_are_on_the_page(hook: ModuleType) -> None:
+    page = hook.options_pages.commands()
+    for command, table in RENAMED.items():
+        for old, renamed in table.items():
+            assert f"| ansm {command} | `{old}` | `{renamed.new}` |" in page
+    part = page.partition("## ansm train\n")[2].partition("\n## ")[0]
+    assert all(f"| `{shown_of(field)}`" in part for field in arguments_of(TrainOptions))
 
 
 def test_the_picture_shows_every_threat(hook: ModuleType) -> None:

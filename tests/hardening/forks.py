@@ -17,7 +17,7 @@ import torchmetrics.functional  # noqa: F401
 
 from ansm_plugin import cli
 from ansm_plugin.backbones import smp_family  # noqa: F401 - imported before the forks
-from ansm_plugin.commands import models, recipe_options, results  # noqa: F401
+from ansm_plugin.commands import loading, recipe_options, results  # noqa: F401
 from ansm_plugin.data import samples
 from ansm_plugin.evaluation import attack_set, material, rivals  # noqa: F401
 from ansm_plugin.recipes import ffa, hardened, localizer, mgr, two_stage  # noqa: F401

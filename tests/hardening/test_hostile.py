@@ -298,7 +298,7 @@ WATCH = """
     commands = (
         ["info", str(Path(cli.__file__).parent / "assets" / "forensic-unet-ansm.safetensors")],
         ["localize", photo, "--output", out],
-        ["evaluate", "--images", pairs, "--masks", pairs, "--steps", "1", "--attacks", "pgd",
+        ["evaluate", "--images", pairs, "--masks", pairs, "--attack-steps", "1", "--attacks", "pgd",
          "--eps", "8", "--threat", "T0,T1", "--white-box-steps", "0", "--baselines", "none",
          "--output", out + "/report"],
         ["localize", photo, "--bare", "--localizer", "user_code:build", "--output", out + "/user"],

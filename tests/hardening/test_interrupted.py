@@ -57,7 +57,7 @@ CODE = """
 LOCALIZER = "localizer_under_kill:build"
 DATA = ["--data.forgeries.size", "32", "--data.count", "8"]
 FIT = ["--steps", "6", "--localizer", LOCALIZER]
-STAGE = ["--attacks.attacks", "pgd", "--attacks.steps", "2", "--ansm", "tiny"]
+STAGE = ["--attacks.attacks", "pgd", "--attacks.steps", "2", "--preset", "tiny"]
 
 
 class Server:
@@ -154,12 +154,12 @@ def works(folder: Path) -> dict[str, Work]:
     fast = ["--fit.batch-size", "4", "--fit.checkpoint-every", "2", "--fit.warmup", "2"]
     ffa = [a.replace("--fit", "--ffa.fit") for a in fast] + ["--ffa.taps", "stem"]
     mgr = [a.replace("--fit", "--mgr.fit") for a in fast]
-    stage = [x for x in STAGE if x not in ("--ansm", "tiny")]
+    stage = [x for x in STAGE if x not in ("--preset", "tiny")]
     hardened = [a.replace("--fit", "--hardened.fit") for a in [*fast[2:], "--fit.batch-size", "3"]]
     hardened += ["--hardened.checks.steps", "2", "--hardened.checks.images", "2", "--tune", "all"]
     hardened += ["--hardened.checks.every", "3", "--hardened.checks.limit", "1"]
     start = ["--start", str(folder / "stage1" / "ffa.safetensors")]
-    attacks = ["--localizer", LOCALIZER, *images, "--steps", "2", "--eps", "2,4"]
+    attacks = ["--localizer", LOCALIZER, *images, "--attack-steps", "2", "--eps", "2,4"]
     return {
         "localizer": Work(["train", "localizer", *fit, *fast], "localizer.safetensors"),
         "ffa": Work(["train", "ffa", *fit, *STAGE, *ffa], "ffa.safetensors"),

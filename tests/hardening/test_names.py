@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import io
 import os
@@ -20,15 +19,16 @@ import torch
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from ansm_plugin.backbones.reference import REFERENCE, build_architecture
+from ansm_plugin.backbones.reference import build_architecture
+from ansm_plugin.commands.loading import load_defended
 from ansm_plugin.commands.localize import LocalizeOptions
-from ansm_plugin.commands.models import load_defended
-from ansm_plugin.commands.options import add_options, made_explicit, read, take_rest
-from ansm_plugin.errors import AnsmError, LocalizerError, nearest
+from ansm_plugin.commands.options import parsed
+from ansm_plugin.errors import AnsmError, ConfigError, LocalizerError, nearest
 from ansm_plugin.localizer.families import family_names
 from ansm_plugin.system.differences import differences
 from ansm_plugin.system.paths import path_text, user_path
 from ansm_plugin.system.text import any_encoding, harmless, say
+from ansm_plugin.weights.catalogue import packaged
 
 F = TypeVar("F", bound=Callable[..., None])
 ARCHITECTURES = [kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()]
@@ -97,7 +97,7 @@ def test_a_slip_in_an_option_of_timm_is_refused(case: tuple[str, str]) -> None:
     assert wrong.strip() in str(raised.value)
 
 
-NAMES = [*REFERENCE, *(f"smp:{a}" for a in ARCHITECTURES), "timm:resnet18", "timm:convnext_tiny"]
+NAMES = [*packaged(), *(f"smp:{a}" for a in ARCHITECTURES), "timm:resnet18", "timm:convnext_tiny"]
 
 
 @cases(200)
@@ -119,33 +119,19 @@ def test_a_slip_in_a_localizer_is_told_as_such(case: tuple[str, str]) -> None:
 
 
 @cases(200)
-@given(slipped([*REFERENCE, *family_names(), *ARCHITECTURES]))
+@given(slipped([*packaged(), *family_names(), *ARCHITECTURES]))
 def test_the_right_name_is_among_the_nearest(case: tuple[str, str]) -> None:
     right, wrong = case
     assume(len(wrong) > 2)
-    assert right in nearest(wrong, [*REFERENCE, *family_names(), *ARCHITECTURES])
+    assert right in nearest(wrong, [*packaged(), *family_names(), *ARCHITECTURES])
 
 
 def _localize(words: list[str]) -> LocalizeOptions | None:
     """Return the options of `ansm localize WORDS`, None where they are refused."""
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.error = _refuse  # type: ignore[assignment, method-assign]
-    add_options(parser, LocalizeOptions)
     try:
-        found, rest = parser.parse_known_args(made_explicit(LocalizeOptions, words))
-        if rest and take_rest(LocalizeOptions, vars(found), rest):
-            return None
-        return read(LocalizeOptions, vars(found), "")
-    except (argparse.ArgumentError, argparse.ArgumentTypeError, _RefusedError):
+        return parsed("localize", LocalizeOptions, words, "")
+    except ConfigError:
         return None
-
-
-class _RefusedError(Exception):
-    """Argparse would end the program."""
-
-
-def _refuse(message: str) -> None:
-    raise _RefusedError(message)
 
 
 PHOTOGRAPHS = st.text("ab.0123,~ \u5199-", min_size=1, max_size=5).filter(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,11 @@ from torch import nn
 from ansm_plugin import LocalizerSpec, wrap_with_ansm
 from ansm_plugin.backbones.reference import build_localizer
 from ansm_plugin.cli import main
-from ansm_plugin.commands import models
-from ansm_plugin.commands.fact_options import FactOptions, triple
-from ansm_plugin.commands.models import load_defended, load_localizer
+from ansm_plugin.commands import loading
+from ansm_plugin.commands.fact_options import FactOptions
+from ansm_plugin.commands.loading import load_defended, load_localizer
 from ansm_plugin.commands.recipe_options import read_options
+from ansm_plugin.commands.values import triple
 from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.localizer import stated as stated_module
 from ansm_plugin.localizer.facts import Facts
@@ -149,7 +149,7 @@ def test_options_say_the_same(mine: str) -> None:
 def test_three_numbers_are_three_numbers() -> None:
     assert triple("0.5,0.25, 1") == (0.5, 0.25, 1.0)
     for text in ("0.5", "0.5,0.5", "1,2,3,4", "a,b,c", ""):
-        with pytest.raises(argparse.ArgumentTypeError):
+        with pytest.raises(ValueError, match="three numbers with commas"):
             triple(text)
 
 
@@ -157,7 +157,7 @@ def test_three_numbers_are_three_numbers() -> None:
 @pytest.mark.parametrize("kind", [FfaRecipe, LocalizerRecipe])
 def test_recipes_take_them_with_commas_or_spaces(kind: type, written: list[str]) -> None:
     arguments = ["--localizer-mean", *written, "--localizer-taps=a,b[1]", "--localizer-stride", "8"]
-    config, _ = read_options(kind, "x", ["--output", "there", *arguments])
+    config, *_ = read_options(kind, "x", ["--output", "there", *arguments])
     assert config.facts == Facts(mean=(0.5, 0.25, 1.0), taps=("a", "b[1]"), stride=8)
 
 
@@ -181,7 +181,7 @@ def test_commands_of_a_localizer_take_them(
         seen.append(facts)
         raise ConfigError("far enough")
 
-    monkeypatch.setattr(models, "load_localizer", stop)
+    monkeypatch.setattr(loading, "load_localizer", stop)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (32, 32)).save("x.png")
     words = [command.split()[0], *COMMANDS[command], "--localizer", f"{mine}:alone"]

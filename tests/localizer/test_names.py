@@ -14,7 +14,7 @@ from torch import nn
 from ansm_plugin.backbones import reference, smp_family
 from ansm_plugin.backbones.query import parse_query
 from ansm_plugin.backbones.reference import build_architecture, split_name
-from ansm_plugin.commands.models import load_defended, load_localizer
+from ansm_plugin.commands.loading import load_defended, load_localizer
 from ansm_plugin.errors import AnsmError, ConfigError, LocalizerError
 
 ARCHITECTURES = [kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()]

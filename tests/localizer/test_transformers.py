@@ -16,7 +16,7 @@ from ansm_plugin.backbones.query import nested
 from ansm_plugin.backbones.reference import build_architecture, build_localizer
 from ansm_plugin.backbones.transformers_family import matches
 from ansm_plugin.backbones.transformers_kinds import KINDS
-from ansm_plugin.commands.models import load_localizer
+from ansm_plugin.commands.loading import load_localizer
 from ansm_plugin.errors import LocalizerError, WeightsError
 from ansm_plugin.localizer.call import mask_forward
 from ansm_plugin.localizer.families import describe

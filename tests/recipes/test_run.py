@@ -31,6 +31,7 @@ from ansm_plugin.recipes.registry import recipe_module, recipe_names
 from ansm_plugin.recipes.run import AnsmRun, Start
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.system.processes import Processes
+from ansm_plugin.training import kept
 from ansm_plugin.training.config import FitConfig
 from ansm_plugin.weights.ansm_file import save_ansm
 from ansm_plugin.weights.tensors import read_metadata, sha256_of
@@ -95,6 +96,35 @@ def interrupt(name: str, config: Any, folder: Path) -> None:
 
 def silently(*_: object) -> None:
     """Show nothing."""
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_ctrl_c_while_photographs_are_read_leaves_the_config_alone(
+    tmp_path: Path, make: Make, name: str
+) -> None:
+    def stop(phase: str, *_: object) -> None:
+        assert phase == "reading photographs"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recipe_module(name).run(make(name), tmp_path / "run", stop)
+    left = [path.name for path in (tmp_path / "run").iterdir()]
+    assert left == [f"{name.replace('-', '_')}.toml"]
+
+
+@pytest.mark.parametrize("name", ["localizer", "mgr"])
+def test_a_run_that_goes_on_reads_the_crops_that_took_long(
+    tmp_path: Path, make: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "WORTHWHILE", 0.0)
+    interrupt(name, make(name), tmp_path / "run")
+    with monkeypatch.context() as later:
+        later.setattr(kept, "load_crops", lambda *_: pytest.fail("crops were made again"))
+        recipe_module(name).run(make(name), tmp_path / "run", silently)
+    recipe_module(name).run(make(name), tmp_path / "whole", silently)
+    one, other = (load_file(tmp_path / d / f"{name}.safetensors") for d in ("run", "whole"))
+    assert one.keys() == other.keys()
+    assert all(one[key].equal(other[key]) for key in one)
 
 
 # --- claim ----------------------------------------------------------------------------------------

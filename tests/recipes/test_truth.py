@@ -74,13 +74,10 @@ def test_photographs_are_split_by_camera_and_forged_into_a_bed(tmp_path: Path) -
     assert "FLIR" not in sides["train"] | sides["test"]
 
 
-def test_a_bed_holds_jpeg_files_with_their_masks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cameras, "SIDE", 96)
+def test_a_bed_holds_jpeg_files_with_their_masks(tmp_path: Path) -> None:
     for number, scene in enumerate(procedural(3, seed=5, size=128)):
         Image.fromarray(scene).save(tmp_path / f"{number}.png")
-    cameras.bed(tmp_path, tmp_path / "bed", 12)
+    cameras.bed(tmp_path, tmp_path / "bed", 12, 96)
     images = sorted((tmp_path / "bed" / "images").iterdir())
     assert {path.suffix for path in images} == {".jpg"}
     for path in images:

@@ -151,7 +151,7 @@ def test_old_behaviour_is_named_on_the_command_line(tmp_path: Path) -> None:
     text = mgr.__doc__ or ""
     options = text.split("version 0.1: `")[1].split("`")[0].split()
     given = ["--output", str(tmp_path), "--start", "ffa.safetensors", *options]
-    config, _ = read_options(MgrRecipe, "mgr", [*given, "--mgr.target", "mixed"])
+    config, *_ = read_options(MgrRecipe, "mgr", [*given, "--mgr.target", "mixed"])
     assert config.attacks.targets == ("truth",)
     assert config.data.forgeries.authentic == 0.0
     assert config.mgr == Mgr(target="mixed", **NO_PRICE)  # the last one counts

@@ -125,14 +125,14 @@ def pairs_of(folder: Path) -> list[str]:
 
 
 def evaluation(folder: Path, output: str) -> list[str]:
-    options = ["--threat", "T0,T1", "--attacks", "pgd,mifgsm", "--eps", "8", "--steps", "2"]
+    options = ["--threat", "T0,T1", "--attacks", "pgd,mifgsm", "--eps", "8", "--attack-steps", "2"]
     files = ["--ansm", str(folder / "ansm.safetensors"), "--output", str(folder / output)]
     return ["evaluate", "--localizer", NAME, *pairs_of(folder), *options, "--baselines", "none",
             *files]  # fmt: skip
 
 
 def attack(folder: Path, output: str) -> list[str]:
-    return ["attack", "--localizer", NAME, *pairs_of(folder), "--steps", "2", "--eps", "4,8",
+    return ["attack", "--localizer", NAME, *pairs_of(folder), "--attack-steps", "2", "--eps", "4,8",
             "--output", str(folder / output)]  # fmt: skip
 
 

@@ -211,9 +211,13 @@ class Apart(Processes):
 
 
 def test_progress_is_reported_in_images(tmp_path: Path) -> None:
+    """Within a shard too, which may take minutes."""
     seen: list[tuple[str, int, int]] = []
     make(tmp_path, progress=lambda name, done, count, logs: seen.append((name, done, count)))
-    assert seen == [("attack", 4, 10), ("attack", 8, 10), ("attack", 10, 10)]
+    assert seen == [("attack", done, 10) for done in (3, 4, 7, 8, 10)]
+    seen.clear()
+    make(tmp_path, progress=lambda name, done, count, logs: seen.append((name, done, count)))
+    assert seen == [("attack", done, 10) for done in (4, 8, 10)], "kept shards at once"
 
 
 def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@
     const [x, y] = [number(a), number(b)];
     return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
   };
-  const isNothing = (text) => text === "-" || text === "no damage";
+  const nothing = ["-", "no damage", "not measured", "not named"];
+  const isNothing = (text) => nothing.includes(text);
 
   function sort(table, column, isDown) {
     const body = table.tBodies[0];
