@@ -76,6 +76,6 @@ def require_score(score: AttackScore | None) -> AttackScore:
     if score is None:
         raise WeightsError(
             "this ANSM has no attack score: it was not calibrated. Run `ansm calibrate "
-            "--localizer NAME --ansm FILE --output FILE` once, and wrap with that file."
+            "--localizer NAME --ansm FILE --output FILE` once, and give that file as the ANSM."
         )
     return score

@@ -23,6 +23,7 @@ from ansm_plugin.weights.catalogue_card import MadeCrops
 from ansm_plugin.weights.tensors import load_localizer_weights
 
 DEFAULT_LOCALIZER = catalogue.DEFAULT_LOCALIZER
+SMALL_LOCALIZER = catalogue.SMALL_LOCALIZER
 _SUFFIX = ".safetensors"
 
 
@@ -127,7 +128,8 @@ def packaged_ansm(name: str = DEFAULT_LOCALIZER) -> Path:
     Raises:
         ConfigError: it has none.
     """
-    file = catalogue.packaged()[name].ansm
+    listed = catalogue.packaged().get(name)
+    file = None if listed is None else listed.ansm
     if file is None:
         raise ConfigError(f"{name} comes without an ANSM; train one with `ansm train two-stage`.")
     return file

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_architecture
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_architecture
 from ansm_plugin.data.augment import dihedral, photometric
 from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.data.forgeries import Forgeries
@@ -57,7 +57,7 @@ class LocalizerRecipe(SaidOfLocalizer):
         fit: how long and how fast.
     """
 
-    localizer: str = DEFAULT_LOCALIZER
+    localizer: str = SMALL_LOCALIZER
     start: Path | None = None
     data: DataConfig = field(default_factory=lambda: DataConfig(count=32768))
     bce_weight: float = 0.3

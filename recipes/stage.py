@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ansm_plugin.ansm import ANSM, add, saturated_share
 from ansm_plugin.attacks.captured import attack_forward
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer
 from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.data.forgeries import Forgeries, ForgeryConfig
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
@@ -51,7 +51,7 @@ class Stage(SaidOfLocalizer):
         saturation_limit: training stops when a larger share of the perturbation is saturated.
     """
 
-    localizer: str = DEFAULT_LOCALIZER
+    localizer: str = SMALL_LOCALIZER
     also: tuple[str, ...] = ()
     data: DataConfig = field(
         default_factory=lambda: DataConfig(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before the package is imported, here and in every process that a test starts: what a command
+# takes where no localizer is named is small. Tests of the default itself take this away.
+os.environ["ANSM_LOCALIZER"] = "forensic-unet"
+
 from collections.abc import Iterator
 
 import pytest

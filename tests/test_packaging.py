@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIMIT = 25 * 2**20  # bytes of the wheel
 ASSETS = {
-    "forensic-unet.card.toml", "forensic-unet.safetensors", "forensic-unet-ansm.safetensors"
+    "forensic-unet.card.toml", "forensic-unet.safetensors", "forensic-unet-ansm.safetensors",
+    "photo.card.toml", "photo.safetensors",
 }  # fmt: skip
 
 

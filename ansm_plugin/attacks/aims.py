@@ -140,7 +140,8 @@ def _blob(truth: Tensor, others: list[Tensor], generator: torch.Generator | None
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     blobs = [torch.from_numpy(region(side, (area, area), rng)) for _ in range(_BLOBS)]
     scaled = [functional.interpolate(b[None, None].float(), (height, width)) for b in blobs]
-    found = _least([mask[0] > 0 for mask in scaled if bool(mask.any())], truth)
+    # Scaled to an image of a few pixels, it can be none of them or all.
+    found = _least([mask[0] > 0 for mask in scaled if _is_region(mask)], truth)
     return _pixel(truth) if found is None else found
 
 

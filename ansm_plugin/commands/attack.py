@@ -122,12 +122,13 @@ def _attack(
 
 def _announce(options: AttackOptions, plan: AttackPlan) -> None:
     """Say how many images come of photographs without masks, before they are made."""
-    from ansm_plugin.evaluation.material import CROPS
+    from ansm_plugin.backbones.reference import crops_of
 
-    forged = options.source.forged(CROPS)
+    crops = crops_of(options.localizer).count
+    forged = options.source.forged(crops)
     if forged:
         attacks, radii = len(plan.attacks), len(plan.eps_255)
-        images = (options.source.count or CROPS) * attacks * radii
+        images = (options.source.count or crops) * attacks * radii
         say(f"{forged}; attacks {attacks} x radii {radii}: {images} images will be written")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DemoOptions:
     """How many images, and where results go."""
 
-    count: int = count_option(96)
+    count: int | None = count_option()
     output: Path = output_option("numbers and pictures", Path("ansm-demo"))
     json: Path | None = json_option()
     device: str = device_option()
@@ -57,7 +57,7 @@ def run(options: DemoOptions) -> None:
 
 
 def demonstrate(
-    images: int,
+    images: int | None,
     output: Path,
     *,
     config: EvaluationConfig | None = None,
@@ -68,8 +68,8 @@ def demonstrate(
     """Attack and defend the default localizer; write numbers and pictures to a folder.
 
     Args:
-        images: number of forged crops; where the config has wrong masks to tell, a quarter as many
-            authentic ones are attacked too.
+        images: number of forged crops; None takes what the card says. Where the config has wrong
+            masks to tell, a quarter as many authentic ones are attacked too.
         output: receives `demo.json`, `summary.png` and `panels/NN.png`.
         config: the attacks.
         command_line: said in the JSON.

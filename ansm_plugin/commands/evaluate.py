@@ -196,7 +196,7 @@ def _evaluate(options: EvaluateOptions, config: EvaluationConfig, device: torch.
     from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.commands.results import prepare_folders
     from ansm_plugin.commands.terminal import show_progress
-    from ansm_plugin.evaluation.material import CROPS, VALIDATION, read_material
+    from ansm_plugin.evaluation.material import VALIDATION, read_material
     from ansm_plugin.evaluation.measure import Measured
     from ansm_plugin.evaluation.rivals import baseline_names
     from ansm_plugin.system.processes import processes
@@ -205,10 +205,11 @@ def _evaluate(options: EvaluateOptions, config: EvaluationConfig, device: torch.
     among = processes()
     # Now, not after minutes of attacks.
     prepare_folders(options.output, options.json, force=options.force)
-    if among.is_first and (forged := options.source.forged(options.count or CROPS)):
+    crops = crops_of(options.model.localizer)
+    if among.is_first and (forged := options.source.forged(options.count or crops.count)):
         say(forged)
     source, validation = options.source.source(options.count), VALIDATION if names else 0
-    source = replace(source, crops=crops_of(options.model.localizer))
+    source = replace(source, crops=crops)
     with show_progress(Console(stderr=True)) as progress:
         material = read_material(source, validation, authentic=config.frames, progress=progress)
     defended = load_defended(

@@ -156,7 +156,13 @@ def _require_all_done(records: list[PhotographRecord]) -> None:
     """Raise ImageError where photographs failed, with their reasons."""
     failed = [record for record in records if record.error is not None]
     if failed:
-        lines = [f"{one_line(record.file)}: {record.error}" for record in failed]
+        lines = [_failure(record) for record in failed]
         raise ImageError(
             f"{len(failed)} of {len(records)} photographs failed:\n  " + "\n  ".join(lines)
         )
+
+
+def _failure(record: PhotographRecord) -> str:
+    """Return a photograph and what is wrong with it; its name once where the error has it."""
+    error = str(record.error)
+    return error if record.file in error else f"{one_line(record.file)}: {error}"

@@ -85,7 +85,13 @@ def line_of(record: PhotographRecord) -> str:
     attack = "" if score is None else f", attack score {score:+.1f} ({record.attack_words})"
     words = record.verdict_words.replace("undecided", "UNDECIDED", 1)
     kept = f", {words}" if record.verdict in ("gated", "undecided") else ""
-    return f"{one_line(record.file)}: {record.marked_share:.1%} tampered{attack}{kept}"
+    return f"{one_line(record.file)}: {_marked(record)}{attack}{kept}"
+
+
+def _marked(record: PhotographRecord) -> str:
+    """Return the marked share in words; one above 0 is never said to be 0, as on the page."""
+    share = record.marked_share or 0.0
+    return "below 0.1% marked" if 0 < share < 0.001 else f"{share:.1%} marked"
 
 
 def summary_lines(records: Sequence[PhotographRecord], left_out: int) -> list[str]:
@@ -114,12 +120,18 @@ def summary_lines(records: Sequence[PhotographRecord], left_out: int) -> list[st
     return lines + [f"  {n}. {_why_first(record)}" for n, record in enumerate(first, start=1)]
 
 
+def _regions(record: PhotographRecord) -> str:
+    count = len(record.regions)
+    if not count:
+        return "specks that are no region"
+    return f"{count} region{'' if count == 1 else 's'}"
+
+
 def _why_first(record: PhotographRecord) -> str:
     assert record.score is not None
-    count = len(record.regions)
     parts = [
         f"score {record.score:.2f}",
-        f"{record.marked_share:.1%} marked in {count} region{'' if count == 1 else 's'}",
+        f"{_marked(record)} in {_regions(record)}",
     ]
     if record.verdict == "undecided":
         parts.append(record.verdict_words)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ansm_plugin.data.listing import LeftOut, Listing, list_folder, require_images
+from ansm_plugin.data.read import head_of
 from ansm_plugin.errors import ConfigError
 
 
@@ -49,8 +51,10 @@ def expand(photos: Sequence[Path], *, recursive: bool, output: Path) -> Photos:
     """Replace folders by the images in them; what else is in them is not passed over.
 
     Raises:
-        ImageError: a folder cannot be opened, or has no image.
+        ImageError: a folder cannot be opened, or has no image; or nothing of it all is there.
     """
+    if not any(os.path.lexists(photo) for photo in photos):
+        head_of(photos[0])  # says what is wrong with it, before a folder of results is made
     found = Photos([], [], [])
     for photo in photos:
         if not photo.is_dir():
@@ -84,6 +88,8 @@ def require_separate_outputs(photos: Sequence[Photo], output: Path) -> None:
         mask = output / photo.result("mask")
         first = writers.setdefault(mask, photo)
         if first is not photo:
+            if first.file.resolve() == photo.file.resolve():
+                raise ConfigError(f"{photo.file} is named twice; name it once.")
             raise ConfigError(
                 f"{first.file} and {photo.file} would both write {mask}; "
                 "localize them with separate --output folders."

@@ -76,21 +76,27 @@ def why_not_read(path: Path) -> str:
     """Return why a file is not read, by its name and first bytes; "" for one that is tried.
 
     Raises:
-        OSError: the file of another name than an image's cannot be opened.
+        OSError: a file whose first bytes decide cannot be opened.
     """
     suffix = path.suffix.lower()
     if suffix == ".avif" and not features.check("avif"):
         return "AVIF, which this build of Pillow does not read; save it as PNG"
     if suffix in SUFFIXES:
         return ""
-    if suffix in HEIF_SUFFIXES:
-        return "" if reads_heif() else HEIF_REASON
+    if suffix in HEIF_SUFFIXES:  # phones and messengers give this name to JPEGs too
+        return "" if reads_heif() or not _is_boxed(path) else HEIF_REASON
     if is_raw(path):
         return RAW_REASON
     for suffixes, reason in _REASONS:
         if suffix in suffixes:
             return reason
     return _by_content(path)
+
+
+def _is_boxed(path: Path) -> bool:
+    """Return whether a file begins as HEIC, its kin of other brands, or a video does."""
+    with path.open("rb") as stream:
+        return stream.read(8)[4:] == b"ftyp"
 
 
 def _by_content(path: Path) -> str:

@@ -102,9 +102,9 @@ def require_images(listing: Listing, pattern: str = "*") -> None:
     """Raise ImageError where no entry is an image, with what was left out."""
     if not listing.files:
         more = f" ({listing.said()})" if listing.left_out else ""
+        none = "there is no image" if pattern == "*" else f"no image matches {pattern!r}"
         raise ImageError(
-            f"no image matches {pattern!r} in {listing.folder}; allowed: "
-            f"{', '.join(sorted(SUFFIXES))}.{more}"
+            f"{none} in {listing.folder}; allowed: {', '.join(sorted(SUFFIXES))}.{more}"
         )
 
 

@@ -18,7 +18,6 @@ from ansm_plugin.evaluation.made import all_authentic, suited
 from ansm_plugin.system.progress import Progress, silent
 from ansm_plugin.weights.catalogue_card import MadeCrops
 
-CROPS = 96  # that are made where no number is given
 VALIDATION = 16  # images that baselines are tuned on
 
 
@@ -51,7 +50,8 @@ class Source:
             weights were trained on.
         masks: folder of masks with the same stems.
         pattern: only images whose file name matches.
-        count: at most this many images; None: all pairs, or `CROPS` forgeries.
+        count: at most this many images; None: all pairs, or as many forgeries as
+            the card of `crops` says.
         recursive: whether folders are entered; images are named by their paths below `images` then.
         allow_outside: whether the paths of a list may lead out of its folder.
         crops: style and size of forgeries that are made; None: those of the default localizer.
@@ -70,10 +70,10 @@ class Source:
         """Whether images come with masks, by folders or by a list."""
         return self.images is not None and (self.masks is not None or is_list(self.images))
 
-    def data(self, count: int) -> DataConfig:
+    def data(self) -> DataConfig:
         """Return the crops that are cut or forged of these images."""
         return replace(
-            demo_data(self.count or count, self.crops),
+            demo_data(self.count, self.crops),
             images=self.images,
             masks=self.masks,
             pattern=self.pattern,
@@ -103,7 +103,7 @@ def read_material(
     """
     if source.holds_pairs:
         return _of_pairs(source, validation, progress)
-    data = source.data(CROPS)
+    data = source.data()
     images = source.images
     others = list_folder(images, source.pattern, recursive=source.recursive) if images else None
     return Material(
@@ -133,7 +133,7 @@ def _of_pairs(source: Source, validation: int, progress: Progress) -> Material:
     else:
         _say_too_few(len(pairs), validation)
         scored = [*scored, *apart][: source.count]
-        to_tune = _to_tune_on(demo_data(CROPS, source.crops), validation, progress)
+        to_tune = _to_tune_on(demo_data(None, source.crops), validation, progress)
     return Material(WholeImages([one.pair for one in scored], root, seen=scored), to_tune, left_out)
 
 
@@ -179,12 +179,13 @@ def made_samples(data: DataConfig, *, authentic: bool, progress: Progress = sile
     return [*forged, *(s._replace(names=names) for s, names in zip(others, named, strict=True))]
 
 
-def demo_data(images: int, crops: MadeCrops | None = None) -> DataConfig:
+def demo_data(images: int | None = None, crops: MadeCrops | None = None) -> DataConfig:
     """Return the data of the demo: forgeries of the built-in test photographs.
 
     Args:
-        images: how many crops.
-        crops: their style and size; None: those of the default localizer.
+        images: how many crops; None: as many as `crops` say.
+        crops: their style, size and number; None: those of the default localizer.
     """
-    data = DataConfig(split="test", count=images, seed=_SEED)
-    return suited(data, crops or crops_of(None), authentic=0.0)
+    crops = crops or crops_of(None)
+    data = DataConfig(split="test", count=crops.count if images is None else images, seed=_SEED)
+    return suited(data, crops, authentic=0.0)

@@ -7,6 +7,7 @@ that fails is named and left out. Nothing here imports torch.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from ansm_plugin.weights.catalogue_card import CARD, Card, is_short_name, read_c
 WEIGHTS_GROUP = "ansm_plugin.weights"
 ASSETS = Path(__file__).parents[1] / "assets"
 PACKAGE = "the package"
-DEFAULT_LOCALIZER = "forensic-unet"  # of the package, where a command is told no other
+SMALL_LOCALIZER = "forensic-unet"  # trains in minutes: what recipes and tests begin with
+# Where a command is told no other; the environment may name another, as on the command line.
+DEFAULT_LOCALIZER = os.environ.get("ANSM_LOCALIZER") or SMALL_LOCALIZER
 # Weights whose data allow research alone, so that they are no part of the package.
 RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn", "casia1-transformer")
 _INSTALL = "pip install ./recipes/lab/weights"

@@ -58,15 +58,19 @@ class MadeCrops:
     Attributes:
         style: "planted" or "photographic", as in `data.crops.DataConfig`.
         size: side of the crops, in pixels.
+        count: how many are measured on where no number is given.
     """
 
     style: Literal["planted", "photographic"] = "planted"
     size: int = 64
+    count: int = 96
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a size that no crop has."""
+        """Raise ValueError for a size that no crop has, or no crops at all."""
         if self.size < 64:
             raise ValueError(f"size is {self.size}; it must be 64 or more")
+        if self.count < 1:
+            raise ValueError(f"count is {self.count}; it must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 import ansm_plugin
 from ansm_plugin import DefendedLocalizer, load_ansm, load_pretrained, save_ansm, wrap_with_ansm
-from ansm_plugin.backbones.reference import build_localizer, packaged_ansm
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer, packaged_ansm
 from lab.exact import Results, below, flat, pixels_of, summed, tensors_of
 
 LOCALIZER, PACKAGED = "forensic-unet", "packaged.safetensors"
@@ -87,7 +87,7 @@ TRAININGS = {
 
 def results(folder: Path) -> Iterator[tuple[str, Results]]:
     """Run everything in a folder, each part after those whose files it reads; yield as it goes."""
-    shutil.copyfile(packaged_ansm(), folder / PACKAGED)
+    shutil.copyfile(packaged_ansm(SMALL_LOCALIZER), folder / PACKAGED)
     yield "python", pair(folder)
     yield "attack", attack(folder)
     for name, options in TRAININGS.items():

@@ -16,12 +16,12 @@ from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.ball import ball
 from ansm_plugin.attacks.captured import attack_forward
 from ansm_plugin.attacks.engines import BinaryAsTwoClass
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer
 from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.spec import LocalizerSpec
 from lab.gpu_clock import Row, Scale, seconds_by_turns
 
-EMBEDDED, UNET = DEFAULT_LOCALIZER, "smp:Unet?encoder_name=resnet34"
+EMBEDDED, UNET = SMALL_LOCALIZER, "smp:Unet?encoder_name=resnet34"
 _EPS = 4 / 255
 _LIBRARY = "torchattack"
 _OWN = "torchattack-like plain PGD"

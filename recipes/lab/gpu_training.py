@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ansm_plugin.ansm import ANSM
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.recipes import mgr
 from ansm_plugin.recipes.stage import Pairs, Setup, Stage
@@ -126,7 +126,7 @@ def random_setup(scale: Scale) -> Setup:
     moved = originals.int() + torch.randint(-8, 9, shape, generator=generator)
     masks = torch.zeros(len(originals), 1, *shape[2:], dtype=torch.uint8)
     masks[..., : scale.crop_side // 2, : scale.crop_side // 2] = 1
-    defended = wrap_with_ansm(build_localizer(DEFAULT_LOCALIZER), ansm=ANSM("small"))
+    defended = wrap_with_ansm(build_localizer(SMALL_LOCALIZER), ansm=ANSM("small"))
     defended.to(scale.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     crops = (t.to(scale.device) for t in (originals, masks, moved.clamp(0, 255).to(torch.uint8)))
     return Setup(defended, Pairs(*crops), Stage())

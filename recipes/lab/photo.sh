@@ -33,7 +33,7 @@ localizer="$architecture@$runs/photo.safetensors"
 # JPEG, resizing, blur or noise between attack and module, as what is uploaded does.
 if [ ! -e "$runs/photo-ansm.safetensors" ]; then
     ansm train mgr --localizer "$localizer" --output "$runs/ansm" \
-        --start recipes/lab/weights/forensic-unet-independent.safetensors \
+        --start ansm_plugin/assets/forensic-unet-ansm.safetensors \
         "${crops[@]}" --data.count 2560 --data.seed 11 --data.photographic.size 128 \
         --data.photographic.authentic 0.25 --attacks.eps-255 2 4 8 8 12 \
         --attacks.attacks pgd mifgsm mifgsm cospgd margin hide \

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ansm_plugin.attacks import attack_spec, run_attack
 from ansm_plugin.attacks.seeds import image_generators
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, packaged_ansm
+from ansm_plugin.backbones.reference import crops_of
 from ansm_plugin.commands.loading import load_defended
 from ansm_plugin.evaluation.material import demo_data, made_samples
 from ansm_plugin.localizer.call import Forward, mask_forward
@@ -45,9 +45,7 @@ class Tile(NamedTuple):
 
 def forgery() -> tuple[Tensor, Tensor]:
     """Return image and mask. Shapes: `(1, 3, SIZE, SIZE)`, `(1, 1, SIZE, SIZE)`."""
-    data = demo_data(CROP + 1)
-    sizes = replace(data.forgeries, size=SIZE)
-    samples = made_samples(replace(data, forgeries=sizes), authentic=False)
+    samples = made_samples(demo_data(CROP + 1, replace(crops_of(None), size=SIZE)), authentic=False)
     return samples[-1].images[-1:].float(), samples[-1].masks[-1:].float()
 
 
@@ -91,7 +89,7 @@ def draw(shown: Sequence[Tile], path: Path) -> Path:
 
 def main(picture: Path) -> None:
     """Attack one crop twice and draw what the packaged pair finds."""
-    pair = load_defended(DEFAULT_LOCALIZER, packaged_ansm())
+    pair = load_defended(None, None)
     bare = mask_forward(pair.localizer, pair.spec)
     draw(tiles(bare, mask_forward(pair, pair.spec)), picture)
 

@@ -53,7 +53,7 @@ large=(--data.forgeries.size 224 --mgr.target mixed --mgr.fit.batch-size 8)
 case $bed-$kind in
 bsds-*)
     # What suppresses noise before one localizer helps before the next.
-    stages=(--start ansm_plugin/assets/forensic-unet-ansm.safetensors --data.forgeries.size 128
+    stages=(--start recipes/lab/weights/forensic-unet-overwrites.safetensors --data.forgeries.size 128
         --data.count 3072 --attacks.eps-255 2,4,8,12 --mgr.fit.steps 2500 --mgr.fit.batch-size 16)
     more=(--data.forgeries.size 128 --data.seed 1 --data.count 4096 --attacks.eps-255 4,8,8,12
         --steps 5000 --mgr.fit.batch-size 16)

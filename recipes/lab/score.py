@@ -28,7 +28,7 @@ from torch import Tensor
 from ansm_plugin.attack_score import FALSE_ALARMS
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, objective, run_attack
 from ansm_plugin.attacks.seeds import attack_generator
-from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer, packaged_ansm
 from ansm_plugin.data.crops import load_crops
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.evaluation.calibration import HARMLESS, harmless
@@ -286,7 +286,7 @@ def main() -> None:
     options.add_argument("picture", type=Path)
     options.add_argument("--images", type=int, default=96)
     given = options.parse_args()
-    defended = wrap_with_ansm(build_localizer(DEFAULT_LOCALIZER), str(packaged_ansm()))
+    defended = wrap_with_ansm(build_localizer(SMALL_LOCALIZER), str(packaged_ansm(SMALL_LOCALIZER)))
     defended.ansm.requires_grad_(False)  # attacks need the gradient of the image alone
     records = given.picture.with_suffix(".records.json")
     figures = tables(found := measure(defended, given.images, records))

@@ -77,11 +77,11 @@ def test_mistakes_are_the_users_and_said(words: list[str], said: str, capsys: Ca
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "required: MODEL"),
+        ([], "needs MODEL"),
         ([""], "it is empty"),
-        (["x", "y"], "unrecognized arguments: y"),
-        (["x", "--localizer-mean", "1,2"], "not three numbers with commas"),
-        (["x", "--localizer-activation", "relu"], "invalid choice: 'relu'"),
+        (["x", "y"], "has no use for 'y'"),
+        (["x", "--localizer-mean", "1,2"], "must be three numbers with commas"),
+        (["x", "--localizer-activation", "relu"], "'relu'"),
     ],
 )
 def test_a_command_line_that_cannot_be_read(words: list[str], said: str, capsys: Capture) -> None:

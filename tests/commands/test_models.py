@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,11 @@ def test_all_are_listed_with_what_they_score_and_where_from(shop: Path, capsys: 
     assert lines[0].split() == ["name", "F1", "defended", "ANSM", "licence", "MB", "from"]
     (packaged,) = (line for line in lines if line.startswith(NAME))
     assert packaged.split()[1:3] == ["0.988", "0.986"]
-    assert "yes, but decodes and overwrites" in packaged
-    assert packaged.endswith("4.7  the package")
+    assert packaged.split()[3] == "yes"
+    assert packaged.endswith("3.6  the package")
     (plain,) = (line for line in lines if line.startswith("plain-unet"))
     assert plain.split() == ["plain-unet", "-", "-", "no", "Apache-2.0", "2.5", "shop"]
-    assert "overwrites: Its ANSM writes a mask of its own" in out
+    assert "overwrites: Its ANSM writes" not in out, "none of these does"
     assert out.endswith("Where no localizer is named, it is forensic-unet.\n")
     assert out.count("planted camera noise, not for photographs") == 2
 
@@ -57,7 +58,7 @@ def test_one_is_told_with_figures_data_terms_limits_files_and_use(capsys: Captur
     said = (*card.card.data, *card.card.limits, card.card.terms, *card.card.fails)
     assert all(sentence in out for sentence in said)
     assert f"localizer: {packaged_weights(NAME)} (2.5 MB)" in out
-    assert f"ANSM: {packaged_ansm()} (2.2 MB)" in out
+    assert f"ANSM: {packaged_ansm()} (1.1 MB)" in out
     assert f"ansm localize photo.jpg --output masks/ --localizer {NAME}\n" in out
     assert re.search(r"^0\.988  0\.986     0\.383        96  ", out, re.MULTILINE)
     assert "whose shorter side has 64 pixels" in out
@@ -93,13 +94,14 @@ def test_ranges_and_figures_in_words() -> None:
     assert lines[4].index("run c") == lines[1].index("measured on")
     listed = find(NAME)
     assert listed is not None
-    assert ansm_in_words(listed.card) == "yes, but decodes and overwrites"
+    failing = replace(listed.card, does=("decodes", "overwrites"))
+    assert ansm_in_words(failing) == "yes, but decodes and overwrites"
 
 
 def test_the_json_has_the_card_with_whole_paths(shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "models.json"
     assert main(["models", "--json", str(file)]) == 0
-    ours, plain = json.loads(file.read_text())
+    ours, *_, plain = json.loads(file.read_text())
     assert (ours["name"], ours["origin"]) == (NAME, "the package")
     assert ours["ansm"] == str(packaged_ansm())
     assert ours["trained_on"] == {"sides": [64, 64], "formats": ["PNG"], "jpeg_quality": None}

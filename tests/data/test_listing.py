@@ -67,7 +67,7 @@ def test_whatever_is_no_image_is_named_with_its_reason(
     found = list_folder(tmp_path)
     assert not found.files
     assert list(reasons(found)) == [name]
-    with pytest.raises(ImageError, match=f"no image matches .*left out 1 of 1 .*{reason}"):
+    with pytest.raises(ImageError, match=f"there is no image in .*left out 1 of 1 .*{reason}"):
         require_images(found)
 
 
@@ -77,6 +77,14 @@ def test_heic_is_used_where_a_reader_is_installed(
     monkeypatch.setattr(formats, "reads_heif", lambda: True)
     (tmp_path / "a.heic").write_bytes(HEIC)
     assert names(list_folder(tmp_path)) == ["a.heic"]
+
+
+def test_a_jpeg_that_calls_itself_heic_is_used_without_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "reads_heif", lambda: False)
+    (tmp_path / "a.HEIC").write_bytes(b"\xff\xd8\xff\xe0" + bytes(8))
+    assert names(list_folder(tmp_path)) == ["a.HEIC"]
 
 
 @pytest.mark.parametrize("is_built", [True, False])

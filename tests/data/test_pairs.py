@@ -69,7 +69,7 @@ def test_a_missing_or_imageless_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"no folder .*nothing"):
         list_images(tmp_path / "nothing")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match="no image matches"):
+    with pytest.raises(ImageError, match="there is no image in"):
         list_images(tmp_path)
 
 

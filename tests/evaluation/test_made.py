@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,8 +51,8 @@ def test_all_may_be_authentic(crops: MadeCrops) -> None:
 
 
 def test_a_source_makes_what_suits_its_localizer() -> None:
-    assert Source(crops=PHOTOGRAPHIC).data(7) == replace(demo_data(7, PHOTOGRAPHIC))
-    assert Source().data(7) == demo_data(7)
+    assert Source(crops=PHOTOGRAPHIC).data() == demo_data(None, PHOTOGRAPHIC)
+    assert Source(count=7).data() == demo_data(7)
 
 
 def test_a_name_in_python_decides_what_is_made(card: None) -> None:

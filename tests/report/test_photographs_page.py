@@ -17,6 +17,7 @@ from PIL import Image
 from support.image_files import photograph
 from support.localized import ABOUT, BOX, HEIGHT, WIDTH, probabilities, record, records
 
+from ansm_plugin.commands.localized_files import line_of, summary_lines
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.report.localized_words import attack_words, verdict_words
 from ansm_plugin.report.photographs import photographs_page, write_photographs_page
@@ -52,6 +53,15 @@ class Elements(HTMLParser):
 
 def elements(found: list[PhotographRecord], folder: Path) -> Elements:
     return Elements(photographs_page(found, ABOUT, folder))
+
+
+def test_specks_without_a_region_are_not_passed_over(tmp_path: Path) -> None:
+    specks = replace(record(0, tmp_path), regions=(), marked_share=1e-5, other_regions=3)
+    assert "No region above 0.5, but specks" in elements([specks], tmp_path).text
+    nothing = replace(specks, marked_share=0.0, other_regions=0)
+    assert "No region above 0.5." in elements([nothing], tmp_path).text
+    assert "jpg: below 0.1% marked," in line_of(specks)
+    assert "below 0.1% marked in specks that are no region" in summary_lines([specks], 0)[-1]
 
 
 def test_everything_of_a_record_is_on_the_page(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.offer import create
 from ansm_plugin.weights import catalogue
 from ansm_plugin.weights.catalogue_card import FAILS, MadeCrops, TrainedRange, read_card
+from ansm_plugin.weights.tensors import read_metadata
 
 RESEARCH = Path(__file__).parents[2] / "recipes" / "lab" / "weights"
 in_checkout = pytest.mark.skipif(not RESEARCH.is_dir(), reason="an sdist has no research weights")
@@ -214,6 +216,10 @@ def test_a_research_card_agrees_with_its_page(name: str) -> None:
     figures = card.figures[0]
     assert f"| originals | {figures.f1:.3f} | {figures.f1_defended:.3f} |" in page
     assert card.licence == "LicenseRef-research-only"
+    localizer = read_metadata(RESEARCH / card.weights)
+    trained_for = json.loads(read_metadata(RESEARCH / str(card.ansm))["localizer"])
+    assert localizer["name"] == card.architecture
+    assert localizer["sha256"] == trained_for["sha256"]
 
 
 @in_checkout
