@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -192,7 +193,7 @@ class AnsmRun(Run):
         return prepare(self.recipe, self._ansm, self.output, self.progress)
 
     def train(self, training: str, make: Callable[[Setup], Step], config: FitConfig) -> Path:
-        """Train the ANSM and write `output/TRAINING.safetensors`.
+        """Train the ANSM and write `output/TRAINING.safetensors`; one that is finished is kept.
 
         Args:
             training: one of `trainings`.
@@ -202,6 +203,8 @@ class AnsmRun(Run):
         Raises:
             AnsmError: training stopped, or something cannot be read or written.
         """
+        if self.is_finished(training):
+            return self._keep(training)
         return self.fit(
             training,
             self.setup.ansm,
@@ -222,14 +225,25 @@ class AnsmRun(Run):
         return save_ansm(setup.ansm, self._weights(training), provenance)
 
     def is_finished(self, training: str) -> bool:
-        """Return whether its file holds the result of exactly this config on these localizers."""
+        """Return whether its file holds the result of this config, these localizers, this start."""
         path = self._weights(training)
         if not path.exists():
             return False
         origin = read_provenance(path)
-        written = [origin.recipe, origin.localizer]
-        wanted = [self.trainings[training]["recipe"], self.setup.identify()]
+        written = [origin.recipe, origin.localizer, origin.parent]
+        wanted = [self.trainings[training]["recipe"], self.setup.identify(), self.parent]
         return bool(written == json.loads(json.dumps(wanted, default=str)))
+
+    def _keep(self, training: str) -> Path:
+        """Take a finished training as it is, and say so."""
+        path = self._weights(training)
+        load_ansm(path, into=self.setup.ansm)
+        warnings.warn(
+            f"{path} holds the result of exactly these choices, so nothing was trained. Delete it "
+            "to train again.",
+            stacklevel=3,
+        )
+        return path
 
     def go_on_from(self, training: str) -> None:
         """Take the written ANSM of a finished training into the setup, for the next one.

@@ -194,9 +194,11 @@ def call_attack(
         steps: handed over by name; None is not.
 
     Raises:
-        ConfigError: it returned something else; the message says whose mistake that is.
+        ConfigError: it takes other arguments or returned something else; the message says whose
+            mistake that is.
         Exception: whatever the function raises.
     """
+    _require_arguments(function, origin)
     pixels, masks, eps, forward, generator = call
     seed = int(torch.randint(2**62, (), generator=generator))
     devices = [pixels.device] if pixels.device.type == "cuda" else []
@@ -208,6 +210,21 @@ def call_attack(
             radii = eps.expand(len(pixels), 1, 1, 1).clone()
             made = function(pixels.clone(), masks.clone(), radii, forward, own, **named)
     return _in_ball(made, origin, pixels, eps)
+
+
+def _require_arguments(function: Callable[..., object], origin: str) -> None:
+    """Raise ConfigError where a function cannot be called as an attack is."""
+    try:
+        parameters = inspect.signature(function)
+    except (TypeError, ValueError):  # one that shows no signature
+        return
+    try:
+        parameters.bind(*Call._fields, **({"steps": 1} if takes_steps(function) else {}))
+    except TypeError as error:
+        raise ConfigError(
+            f"attack {origin} cannot be called ({error}); it takes {', '.join(Call._fields)} in "
+            "this order, and `steps` where it wants them."
+        ) from error
 
 
 def _in_ball(made: object, origin: str, pixels: Tensor, eps: Tensor) -> Tensor:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansm_plugin.commands.groups import count_option, device_option, json_option, output_option
+from ansm_plugin.commands.groups import (
+    count_option,
+    device_option,
+    json_option,
+    localizer_option,
+    output_option,
+)
 from ansm_plugin.commands.options import record
 from ansm_plugin.system.files import make_folder, write_json
 from ansm_plugin.system.progress import Progress, silent
@@ -21,8 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """How many images, and where results go."""
+    """Which pair, how many images, and where results go."""
 
+    localizer: str | None = localizer_option("forensic-unet, whose ANSM is trained to its end")
     count: int | None = count_option()
     output: Path = output_option("numbers and pictures", Path("ansm-demo"))
     json: Path | None = json_option()
@@ -49,7 +56,13 @@ def run(options: DemoOptions) -> None:
     output, line, config = options.output, options.command_line, demo()
     precision = {"scores": config.precision, "attacks": config.attack_precision}
     with placed(options.device, **precision), show_progress(Console(stderr=True)) as progress:
-        evaluation = demonstrate(options.count, output, command_line=line, progress=progress)
+        evaluation = demonstrate(
+            options.count,
+            output,
+            localizer=options.localizer,
+            command_line=line,
+            progress=progress,
+        )
     print_table(evaluation, Console())
     say(f"wrote {output / 'demo.json'}, {output / 'summary.png'} and {output / 'panels'}")
     if options.json is not None:
@@ -60,26 +73,29 @@ def demonstrate(
     images: int | None,
     output: Path,
     *,
+    localizer: str | None = None,
     config: EvaluationConfig | None = None,
     command_line: str = "ansm demo",
     progress: Progress = silent,
     device: str | torch.device | None = None,
 ) -> Evaluation:
-    """Attack and defend the default localizer; write numbers and pictures to a folder.
+    """Attack and defend a packaged localizer; write numbers and pictures to a folder.
 
     Args:
         images: number of forged crops; None takes what the card says. Where the config has wrong
             masks to tell, a quarter as many authentic ones are attacked too.
         output: receives `demo.json`, `summary.png` and `panels/NN.png`.
+        localizer: a name that comes with an ANSM; None is the small one.
         config: the attacks.
         command_line: said in the JSON.
         progress: called with the name of a phase, its finished and all parts, and no logs.
         device: what computes; None is that of `computing_on`, else the accelerator if there is one.
 
     Raises:
-        AnsmError: the packaged weights are damaged, or the folder cannot be written.
+        AnsmError: the name is unknown or without an ANSM, its weights are damaged, or the folder
+            cannot be written.
     """
-    from ansm_plugin.backbones import reference
+    from ansm_plugin.backbones.reference import SMALL_LOCALIZER, crops_of
     from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.evaluation.config import demo
     from ansm_plugin.evaluation.labels import Labels
@@ -88,12 +104,15 @@ def demonstrate(
     from ansm_plugin.report.panels import save_pictures
     from ansm_plugin.system.device import computing_on
 
+    name = localizer or SMALL_LOCALIZER
     with computing_on(device) as place:
-        defended = load_defended(None, None).to(place)
+        defended = load_defended(name, None).to(place)
     make_folder(output)
     config = config or demo()
-    samples = made_samples(demo_data(images), authentic=config.frames, progress=progress)
-    labels = Labels(localizer=reference.DEFAULT_LOCALIZER, command=command_line)
+    samples = made_samples(
+        demo_data(images, crops_of(name)), authentic=config.frames, progress=progress
+    )
+    labels = Labels(localizer=name, command=command_line)
     evaluation = evaluate(defended, samples, config, labels=labels, progress=progress)
     write_json(output / "demo.json", evaluation.as_json())
     save_pictures(defended, samples, evaluation, config, output, progress)

@@ -74,6 +74,7 @@ def _write_folder(options: ExportOptions, folder: Path) -> None:
     """Write what `save_pretrained` writes, with all that the ANSM's file knows of itself."""
     from ansm_plugin.backbones.reference import ansm_of
     from ansm_plugin.commands.loading import load_defended
+    from ansm_plugin.localizer.traits import fingerprint
     from ansm_plugin.weights.ansm_file import AnsmFile
     from ansm_plugin.weights.folder import WEIGHTS, write_folder
 
@@ -86,6 +87,11 @@ def _write_folder(options: ExportOptions, folder: Path) -> None:
     weights = model.ansm or ansm_of(model.localizer)
     assert weights is not None  # else there was none to load
     file = AnsmFile.read(weights)
+    if model.localizer is None and not file.is_for(fingerprint(defended.localizer)):
+        raise ConfigError(
+            f"{weights} was trained for another localizer than the packaged one, and the folder "
+            f"says how to call it; add --localizer NAME. `ansm info {weights}` may know the name."
+        )
     write_folder(folder, file, defended.spec, results=options.results, licence=options.licence)
     say("measured " + ("not; --results FILE adds figures" if options.results is None else "yes"))
     say(f"wrote    {folder}; nothing was uploaded")

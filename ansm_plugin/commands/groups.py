@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from ansm_plugin.localizer.facts import Facts
 
 
-def localizer_option() -> Any:
-    """Return the field that names a localizer; None is the default."""
+def localizer_option(
+    default: str = "what ANSM_LOCALIZER names in the environment, else photo",
+) -> Any:
+    """Return the field that names a localizer; None is the default, which is told in words."""
     return option(
         None,
         parse=filled,
         metavar="NAME",
         help="a name of `ansm models`, smp:..., timm:... or module:function, each with optional "
-        "@weights.safetensors and @adapter.safetensors (default: the packaged one)",
+        f"@weights.safetensors and @adapter.safetensors (default: {default})",
     )
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ansm_plugin.commands.finished import Finished
 from ansm_plugin.commands.photographs import RESULTS, Photo
-from ansm_plugin.data.cautions import Caution, TrainedOn, cautions_of
+from ansm_plugin.data.cautions import RECOMPRESSED, Caution, TrainedOn, cautions_of
 from ansm_plugin.data.history import FileHistory, history_of, identity_of
 from ansm_plugin.data.paint import overlay, save_png
 from ansm_plugin.data.pixels import Pixels
@@ -42,10 +42,15 @@ T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
-    """A photograph in memory, and what is known of its file; `seconds` is what that took."""
+    """A photograph in memory, and what is known of its file.
+
+    `compressed` says whether its levels are other ones than were saved at first, `seconds` what
+    reading took.
+    """
 
     pixels: Pixels
     record: PhotographRecord
+    compressed: bool
     seconds: float
 
 
@@ -138,7 +143,8 @@ class Steps:
             pixels = pixels_of(found.image, photo.file)
             cautions = cautions_of(history, found, self.trained_on)
             record = dataclasses.replace(record, **_said(history, pixels, cautions))
-            return Decoded(pixels, record, time.perf_counter() - start)
+            compressed = found.is_lossy or any(c.kind == RECOMPRESSED for c in cautions)
+            return Decoded(pixels, record, compressed, time.perf_counter() - start)
 
         return _or_failed(decoded, lambda: record)
 
@@ -155,7 +161,7 @@ class Steps:
                 verdict=verdict,
                 verdict_words=verdict_words(verdict),
                 attack_score=score,
-                attack_words=attack_words(score),
+                attack_words=attack_words(score, compressed=read.compressed),
             )
             seconds = read.seconds + time.perf_counter() - start
             return Localized(read.pixels, probabilities, record, seconds)

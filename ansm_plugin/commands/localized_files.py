@@ -113,7 +113,8 @@ def summary_lines(records: Sequence[PhotographRecord], left_out: int) -> list[st
     plural = "" if len(records) == 1 else "s"
     lines = [f"{len(records)} photograph{plural}: {', '.join(named) or 'none with marks'}"]
     if left_out:
-        lines.append(f"{left_out} entries of the folders were left out; they are named below")
+        what = "1 entry" if left_out == 1 else f"{left_out} entries"
+        lines.append(f"left out of the folders: {what}, named below")
     first = [record for record in sorted(done, key=look_first) if record.marked_share][:_FIRST]
     if first:
         lines.append("look at these first (no order proves anything):")

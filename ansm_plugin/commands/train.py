@@ -12,6 +12,13 @@ from ansm_plugin.recipes.registry import Recipe, recipe_module, recipe_names
 from ansm_plugin.system.text import say
 
 OPTIONS = None  # each recipe has its own besides, so `run` is handed the arguments
+TRAINS = {
+    "localizer": "a localizer, where you have none",
+    "ffa": "an ANSM, stage 1 of the method",
+    "mgr": "an ANSM, stage 2, which begins with a file of stage 1",
+    "two-stage": "both stages, the whole method (begin here)",
+    "hardened": "an ANSM further, against an attacker who knows it; hours",
+}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -40,7 +47,7 @@ def _help() -> str:
     parser = Parser(
         prog="ansm train",
         usage="ansm train RECIPE --output DIR [--config FILE.toml] [options]",
-        description=f"RECIPE is one of {', '.join(recipe_names())}.",
+        description="RECIPE is " + "; ".join(f"{name}: {TRAINS[name]}" for name in recipe_names()),
         epilog="`ansm train RECIPE --help` shows every field of the recipe as an option.",
     )
     add_options(parser, TrainOptions)

@@ -20,6 +20,7 @@ from ansm_plugin.data.resampling import was_enlarged
 
 SMALLEST_SIDE = 256  # pixels; below it there is little to compare a region with
 _MIDDLE = 1024  # pixels of a side that are looked at for traces of processing
+RECOMPRESSED = "recompressed"
 LOW_QUALITY = 70  # of JPEG; below it fine traces are gone
 # Width and height of common screens and phones, in pixels, the long side first.
 _SCREENS = {
@@ -120,7 +121,7 @@ def _recompressed(history: FileHistory, found: Upright, luma: Plane | None) -> C
         return None
     now = f"{history.format}" if tables is None else f"about quality {tables.quality}"
     return Caution(
-        "recompressed",
+        RECOMPRESSED,
         "Levels are missing that one compression does not leave out: it was probably a JPEG of "
         f"lower quality before it was saved as {now}.",
     )

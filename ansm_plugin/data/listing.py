@@ -89,6 +89,11 @@ def list_folder(
     Raises:
         ImageError: no such folder, it cannot be opened, or the pattern is none.
     """
+    if folder.is_file():
+        raise ImageError(
+            f"{folder} is a file, and a folder is needed; a list of pairs names its masks itself, "
+            "so it goes without a folder of masks."
+        )
     if not folder.is_dir():
         raise ImageError(f"there is no folder {folder}; check the path.")
     lister = _Lister(

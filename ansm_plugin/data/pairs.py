@@ -124,7 +124,8 @@ def _require_pairs(
     if alone:
         warnings.warn(
             f"{len(alone)} of {count} images in {images} have no mask in {masks} and are "
-            f"left out: {shortened(names)}{more}",
+            f"left out: {shortened(names)}{more}; an authentic one needs a mask that is black "
+            "all over",
             stacklevel=3,
         )
 

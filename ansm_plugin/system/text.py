@@ -31,7 +31,8 @@ def harmless(text: str, *, kept: str = _KEPT) -> str:
 
 def say(message: str) -> None:
     """Print a message, and at once: logs are read while a run goes on."""
-    print(harmless(message), flush=True)
+    # One write: several processes may print into one log, and a line must stay whole.
+    print(harmless(message) + "\n", end="", flush=True)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 PACKAGE = "the package"
 SMALL_LOCALIZER = "forensic-unet"  # trains in minutes: what recipes and tests begin with
 # Where a command is told no other; the environment may name another, as on the command line.
-DEFAULT_LOCALIZER = os.environ.get("ANSM_LOCALIZER") or SMALL_LOCALIZER
+DEFAULT_LOCALIZER = os.environ.get("ANSM_LOCALIZER") or "photo"
 # Weights whose data allow research alone, so that they are no part of the package.
 RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn", "casia1-transformer")
 _INSTALL = "pip install ./recipes/lab/weights"
@@ -137,7 +137,7 @@ def _installed() -> Iterator[Listed]:
             _leave_out(str(error))
             continue
         if not isinstance(folder, str | Path) or not Path(folder).is_dir():
-            _leave_out(f"{origin(entry)} offers {folder!r} as weights, which is no folder.")
+            _leave_out(f"{origin(entry)} offers {folder} as weights, which is no folder.")
             continue
         by = entry.dist.name if entry.dist else "an unknown distribution"
         for file in sorted(Path(folder).glob(f"*{CARD}")):

@@ -136,12 +136,20 @@ def write_tensors(
     return target
 
 
+def _missing(file: Path) -> str:
+    """Return what is said of a path that is no file; of a folder, which weights lie in it."""
+    if not file.is_dir():
+        return f"there is no weights file {file}; check the path."
+    inside = ", ".join(sorted(path.name for path in file.glob("*.safetensors")))
+    return f"{file} is a folder; name a weights file in it ({inside or 'there is none'})."
+
+
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return the metadata of a safetensors file, or raise WeightsError that says what it is."""
     file = Path(path)
     try:
         if not file.is_file():
-            raise WeightsError(f"there is no weights file {file}; check the path.")
+            raise WeightsError(_missing(file))
         with safe_open(str(file), framework="pt") as handle:
             return dict(handle.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
@@ -196,7 +204,7 @@ def read_file(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     file, content = Path(path), b""
     try:
         if not file.is_file():
-            raise WeightsError(f"there is no weights file {file}; check the path.")
+            raise WeightsError(_missing(file))
         content = file.read_bytes()
         tensors = dict(load(content))
     except _UNREADABLE as error:

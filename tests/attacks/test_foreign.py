@@ -103,6 +103,7 @@ def test_restarts_keep_the_most_successful(victim: Victim) -> None:
         ("not_finite", "returned NaN"),
         ("smaller", r"\(6, 3, 24, 23\); it must return float pixels"),
         ("nothing", "returned NoneType"),
+        ("of_two", "cannot be called .*it takes pixels, masks, eps, forward, generator"),
     ],
 )
 def test_a_bad_answer_is_refused_with_whose_mistake_it_is(

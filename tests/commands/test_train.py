@@ -18,6 +18,7 @@ from ansm_plugin.commands import train
 from ansm_plugin.commands.options import arguments_of, help_of
 from ansm_plugin.commands.recipe_help import recipe_parser
 from ansm_plugin.commands.recipe_options import field_paths, read_options, words_for, written
+from ansm_plugin.commands.train import TRAINS
 from ansm_plugin.commands.train_options import FIELDS, TrainOptions
 from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.errors import ConfigError
@@ -256,6 +257,8 @@ def test_train_without_recipe_shows_the_options(capsys: Capture) -> None:
     said = capsys.readouterr()
     assert "--config FILE.toml" in said.out
     assert "no recipe was given" in said.err
+    words = " ".join(said.out.split())
+    assert all(f"{name}: {TRAINS[name]}" in words for name in recipe_names())
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_exits_130(tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ def test_one_folder_of_both_pairs_no_image_with_itself(tmp_path: Path) -> None:
 
 def test_orphans_are_counted_and_named(tmp_path: Path) -> None:
     images, masks = pairs_in(tmp_path, "a b c", "a")
-    with pytest.warns(UserWarning, match=r"2 of 3 images .* left out: b\.jpg, c\.jpg$"):
+    with pytest.warns(
+        UserWarning,
+        match=r"2 of 3 images .* left out: b\.jpg, c\.jpg; an authentic one needs a mask",
+    ):
         assert len(find_pairs(images, masks)) == 1
 
 
@@ -71,6 +74,8 @@ def test_a_missing_or_imageless_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ImageError, match="there is no image in"):
         list_images(tmp_path)
+    with pytest.raises(ImageError, match="is a file, and a folder is needed"):
+        find_pairs(tmp_path / "notes.txt", tmp_path / "notes.txt")
 
 
 def nfc(name: str) -> str:

@@ -230,6 +230,16 @@ def test_a_second_run_attacks_nothing_anew(tmp_path: Path, stage: Fields) -> Non
     assert len(times) == 2
 
 
+def test_a_finished_run_is_kept_and_says_so(tmp_path: Path, stage: Fields) -> None:
+    path = ffa.run(ffa_recipe(stage), tmp_path)
+    written = path.stat().st_mtime_ns
+    with pytest.warns(UserWarning, match="exactly these choices, so nothing was trained"):
+        assert ffa.run(ffa_recipe(stage), tmp_path) == path
+    assert path.stat().st_mtime_ns == written
+    ffa.run(ffa_recipe(stage, saturation_penalty=0.2), tmp_path)
+    assert path.stat().st_mtime_ns != written
+
+
 def test_a_saturated_run_stops(tmp_path: Path, stage: Fields) -> None:
     fit = replace(QUICK, steps=20, learning_rate=50.0)
     recipe = two_stages(stage, ffa=Ffa(taps=("stem",), fit=fit), saturation_limit=0.2)
@@ -336,7 +346,8 @@ def test_a_stop_in_the_attack_costs_one_shard(tmp_path: Path, stage: Fields) -> 
     whole = ffa.run(ffa_recipe(stage), tmp_path / "whole")
 
     def stop(name: str, step: int, steps: int, logs: dict[str, float]) -> None:
-        raise KeyboardInterrupt
+        if list((tmp_path / "broken" / "attacked").glob("*.safetensors")):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ffa.run(ffa_recipe(stage), tmp_path / "broken", stop)

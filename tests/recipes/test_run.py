@@ -259,7 +259,7 @@ def test_a_localizer_of_two_processes_is_written_once(
             fit = FitConfig(steps=2, batch_size=4, warmup=0, precision="fp32")
             recipe = localizer.LocalizerRecipe(localizer={LOCALIZER!r}, data=data, fit=fit)
             found = localizer.run(recipe, Path(sys.argv[1]) / "run")
-            print("wrote", found.name, flush=True)
+            print(f"wrote {{found.name}}\\n", end="", flush=True)  # one write: two processes print
             os._exit(0)  # gloo's threads abort a process, rarely, while the interpreter ends
         """)
     )

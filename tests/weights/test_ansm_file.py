@@ -173,6 +173,9 @@ def test_a_file_is_opened_once(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no weights file .*nothing"):
         load_ansm(tmp_path / "nothing.safetensors")
+    (tmp_path / "mgr.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"is a folder; .*\(mgr\.safetensors\)"):
+        load_ansm(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model.ckpt", "renamed.safetensors"])

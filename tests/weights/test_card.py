@@ -16,7 +16,7 @@ from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.cli import main
 from ansm_plugin.errors import AnsmError, ConfigError, WeightsError
 from ansm_plugin.evaluation.results import Evaluation, Row, Rows
-from ansm_plugin.weights.ansm_file import AnsmFile, Provenance
+from ansm_plugin.weights.ansm_file import AnsmFile, Provenance, save_ansm
 
 THIN = Architecture(unshuffle=2, widths=(4,), encoder_blocks=(1,), decoder_blocks=())
 RECIPE = {
@@ -181,6 +181,16 @@ def test_export_writes_the_folder_from_files(
                        next(iter(packaged().ansm.state_dict().values())))  # fmt: skip
     assert main(arguments) == 2
     assert "pass --force" in capsys.readouterr().err
+
+
+def test_export_of_an_ansm_for_another_localizer_needs_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = Provenance(stage="mgr", localizer={"class": "Mine", "sha256": "0" * 64})
+    path = save_ansm(ANSM("tiny"), tmp_path / "mine.safetensors", origin)
+    assert main(["export", "--ansm", str(path), "--hub", str(tmp_path / "hub")]) == 2
+    assert "another localizer than the packaged one" in capsys.readouterr().err
+    assert not (tmp_path / "hub").exists()
 
 
 def packaged() -> AnsmFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -237,3 +238,28 @@ def test_the_research_distribution_holds_its_folder(tmp_path: Path) -> None:
     wanted = {f.name for f in RESEARCH.iterdir() if f.suffix in kinds} - {"pyproject.toml"}
     inside = {n.rpartition("/")[2] for n in names if n.startswith("ansm_plugin_research_weights/")}
     assert inside == {*wanted, "__init__.py"}
+
+
+def test_the_default_is_for_photographs_and_the_environment_may_name_another() -> None:
+    code = (
+        "from ansm_plugin.weights.catalogue import DEFAULT_LOCALIZER, find; "
+        "found = find(DEFAULT_LOCALIZER); "
+        "print(DEFAULT_LOCALIZER, found and found.ansm and found.ansm.is_file())"
+    )
+    said = []
+    for named in (None, "forensic-unet", "smp:Unet?encoder_name=resnet18"):
+        others = {k: v for k, v in os.environ.items() if k != "ANSM_LOCALIZER"}
+        environment = others if named is None else others | {"ANSM_LOCALIZER": named}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said += [done.stdout.split()]
+    assert said == [
+        ["photo", "True"],
+        ["forensic-unet", "True"],
+        ["smp:Unet?encoder_name=resnet18", "None"],
+    ]
