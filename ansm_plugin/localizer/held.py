@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+import torch
 from torch import nn
 
 from ansm_plugin.errors import LocalizerError
@@ -87,7 +88,9 @@ _HOLDERS: WeakSet[Held] = WeakSet()  # those who have not given back, as long as
 def _handed_over(module: nn.Module) -> _State:
     """Return the state of a module before the first of its holders changed it."""
     flags = {n: (p, p.requires_grad) for n, p in module._parameters.items() if p is not None}
-    for holder in _HOLDERS:
+    # Traced code is guarded by each holder that it reads, and breaks where one of them is collected
+    # before the guards are made.
+    for holder in () if torch.compiler.is_compiling() else _HOLDERS:
         if (state := holder._states.get(module)) is not None:
             return _State(state.mode, flags | state.flags)
     return _State(module.training, flags)

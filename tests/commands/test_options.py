@@ -112,7 +112,8 @@ LEFT = {
     "attack attack_steps": AttackPlan().steps,
 }
 WORDS = {
-    "the packaged one",
+    "what ANSM_LOCALIZER names in the environment",  # else photo
+    "forensic-unet",  # of demo
     "that of the localizer's card",
     "the size of the first images",
     "free where the localizer allows it",

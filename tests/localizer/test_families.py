@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from PIL import Image
 from torch import nn
 
 from ansm_plugin.backbones.reference import (
@@ -246,7 +247,10 @@ def test_the_family_of_the_guide_is_found_by_its_entry_point(
     with taps(localizer, defended.spec.taps) as features:
         localizer(torch.rand(1, 3, 16, 16))
     assert all(f.shape[1] == 16 for f in features.values())
-    assert main(["localize", "--localizer", "mine:4", "x.png", "--output", str(site)]) == 2
+    photograph = site / "x.png"
+    Image.new("RGB", (16, 16)).save(photograph)
+    command = ["localize", "--localizer", "mine:4", str(photograph), "--output", str(site)]
+    assert main(command) == 2
     assert "no ANSM is known for mine:4" in capsys.readouterr().err
 
 
