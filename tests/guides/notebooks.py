@@ -1,4 +1,4 @@
-"""The guides as notebooks: `python tests/guides/notebooks.py` writes them, `--execute` runs two.
+"""The guides as notebooks: `python tests/guides/notebooks.py` writes them, `--execute` runs four.
 
 Prose and what a guide only shows become Markdown cells, what it runs becomes code cells. A file of
 the reader's is written by `%%writefile`, commands run in `%%bash`. Cells have no output: it would
@@ -20,7 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from guides.blocks import GUIDES, Block, blocks, guides
 
 FOLDER = GUIDES / "notebooks"
-EXECUTED = ("train-on-my-forgeries", "many-gpus")  # the shortest that need no double of a host
+# All but those that need a host toolkit, or a package of the reader's own to be installed.
+EXECUTED = (
+    "defend-my-smp-model",
+    "many-gpus",
+    "measure-and-read-the-report",
+    "train-on-my-forgeries",
+)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
 _ABOUT = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
