@@ -32,7 +32,7 @@ from ansm_plugin.system.text import any_encoding, harmless, one_line
 
 # In the order of the help, which says this of each: none of their modules is imported for it.
 COMMANDS = {
-    "demo": "attack and defend the default localizer, and show it",
+    "demo": "attack and defend a packaged localizer, and show it",
     "localize": "find the tampered region of photographs",
     "train": "train a localizer or its ANSM: `ansm train --help`",
     "evaluate": "measure a localizer with and without its ANSM",

@@ -1,4 +1,4 @@
-"""`ansm demo`: the main job on the default pair."""
+"""`ansm demo`: the main job on a packaged pair."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class TrainOptions:
     """What most trainings are told; what is left out is decided by the recipe."""
 
-    localizer: str | None = localizer_option()
+    localizer: str | None = localizer_option("forensic-unet, which trains in minutes")
     ansm: Path | None = ansm_option()
     preset: str | None = option(
         None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from ansm_plugin.weights.catalogue import DEFAULT_LOCALIZER, Listed
+from ansm_plugin.weights.catalogue import DEFAULT_LOCALIZER, SMALL_LOCALIZER, Listed
 from ansm_plugin.weights.catalogue_card import FAILS, Card, CardFigure, TrainedRange
 
 _LABEL = 14  # letters before what a line says
@@ -26,6 +26,7 @@ def catalogue_lines(found: Iterable[Listed]) -> Iterator[str]:
             yield f"{name}: {sentence}"
     yield "F1 is that of the first figure of each card: other sets, other figures."
     yield "`ansm models NAME` shows them all. `--localizer NAME` uses one, with its ANSM."
+    yield f"`ansm demo` and `ansm train` take {SMALL_LOCALIZER} where none is named."
     yield f"Where no localizer is named, it is {DEFAULT_LOCALIZER}."
 
 

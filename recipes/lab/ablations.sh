@@ -32,8 +32,8 @@ batch-norm --preset small?norm=batch
 '
 
 measure() { # name, ANSM
-    [ -e "$runs/$1.json" ] || ansm evaluate --ansm "$2" --images "$photographs" --pattern 'test_*' \
-        --threat T0,T1 --attacks pgd,mifgsm,cospgd --eps 2,4,8 --count 96 --baselines none \
+    [ -e "$runs/$1.json" ] || ansm evaluate --localizer forensic-unet --ansm "$2" \
+        --images "$photographs" --pattern 'test_*' --threat T0,T1 --attacks pgd,mifgsm,cospgd --eps 2,4,8 --count 96 --baselines none \
         --json "$runs/$1.json"
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.backbones.reference import build_localizer, crops_of
 from ansm_plugin.data.crops import load_crops
 from ansm_plugin.data.samples import crop_samples
 from ansm_plugin.defended import wrap_with_ansm
@@ -35,7 +35,7 @@ def main(localizer: str, ansm: str, eps: float) -> None:
         attack_precision="bf16",
     )
     defended = wrap_with_ansm(build_localizer(localizer), ansm)
-    samples = crop_samples(load_crops(demo_data(COUNT)))
+    samples = crop_samples(load_crops(demo_data(COUNT, crops_of(localizer))))
     labels = Labels(localizer=localizer, command=" ".join(sys.argv))
     found = evaluate(defended, samples, config, labels=labels)
     for row in found.rows:

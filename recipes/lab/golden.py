@@ -204,6 +204,7 @@ def run(folder: Path, command: str) -> Results:
     home = str(Path(str(ansm_plugin.__file__)).parents[1])  # the one that is imported here
     path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
     fixed = {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **dict.fromkeys(_THREADS, "1")}
+    fixed |= {"ANSM_LOCALIZER": LOCALIZER}  # where a command names none
     done = subprocess.run(
         [sys.executable, "-P", "-c", _CLI, *shlex.split(command)],
         cwd=folder,

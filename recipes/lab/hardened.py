@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, run_attack
 from ansm_plugin.attacks.seeds import attack_generator
-from ansm_plugin.backbones.reference import build_localizer
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer, crops_of
 from ansm_plugin.data.crops import DataConfig, load_crops
 from ansm_plugin.defended import wrap_with_ansm
 from ansm_plugin.evaluation.material import demo_data
@@ -166,7 +166,10 @@ def main() -> None:
     parser.add_argument("--pattern", default="*", help="which of the images")
     given = parser.parse_args()
     data = replace(
-        demo_data(given.count), images=given.images, masks=given.masks, pattern=given.pattern
+        demo_data(given.count, crops_of(SMALL_LOCALIZER)),
+        images=given.images,
+        masks=given.masks,
+        pattern=given.pattern,
     )
     images, masks = load_inputs(data)
     if not masks.flatten(1).any(1).all():

@@ -56,7 +56,7 @@ if [ ! -e "$runs/photo-ansm.safetensors" ]; then
 fi
 
 places=("own-bed=$runs/bed")
-for set in "$sets"/*/; do
+for set in ${sets:+"$sets"/*/}; do
     [ -d "$set/images" ] && places+=("$(basename "$set")=$set")
 done
 lab sets "$runs/photo-sets.json" "$localizer" "$runs/photo-ansm.safetensors" "${places[@]}"

@@ -28,7 +28,7 @@ from torch import Tensor
 from ansm_plugin.attack_score import FALSE_ALARMS
 from ansm_plugin.attacks import AttackSpec, Forward, attack_spec, objective, run_attack
 from ansm_plugin.attacks.seeds import attack_generator
-from ansm_plugin.backbones.reference import SMALL_LOCALIZER, build_localizer, packaged_ansm
+from ansm_plugin.backbones.reference import SMALL_LOCALIZER, ansm_of, build_localizer, crops_of
 from ansm_plugin.data.crops import load_crops
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
 from ansm_plugin.evaluation.calibration import HARMLESS, harmless
@@ -136,7 +136,7 @@ def white_box(defended: Defended) -> dict[str, tuple[Callable[[Tensor], Forward]
 
 def measure(defended: Defended, count: int, records: Path) -> dict[str, Seen]:
     """Return what is seen of every group of images, by its name; keep each part in a file."""
-    data = demo_data(count)
+    data = demo_data(count, crops_of(SMALL_LOCALIZER))
     crops = load_crops(data)
     images, masks = crops.images.float().div(255), crops.masks.float()
     found = _kept(records)
@@ -171,7 +171,7 @@ def _kept(path: Path) -> dict[str, Seen]:
 
 
 def _large(defended: Defended, bare: Forward) -> dict[str, Seen]:
-    data = demo_data(LARGE_IMAGES)
+    data = demo_data(LARGE_IMAGES, crops_of(SMALL_LOCALIZER))
     crops = load_crops(replace(data, forgeries=replace(data.forgeries, size=LARGE)))
     images, masks = crops.images.float().div(255), crops.masks.float()
     noisy = torch.cat(
@@ -286,7 +286,7 @@ def main() -> None:
     options.add_argument("picture", type=Path)
     options.add_argument("--images", type=int, default=96)
     given = options.parse_args()
-    defended = wrap_with_ansm(build_localizer(SMALL_LOCALIZER), str(packaged_ansm(SMALL_LOCALIZER)))
+    defended = wrap_with_ansm(build_localizer(SMALL_LOCALIZER), str(ansm_of(SMALL_LOCALIZER)))
     defended.ansm.requires_grad_(False)  # attacks need the gradient of the image alone
     records = given.picture.with_suffix(".records.json")
     figures = tables(found := measure(defended, given.images, records))
