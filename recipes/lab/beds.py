@@ -38,14 +38,20 @@ CAMERA_NOISE = (5.0, 14.0)  # grey levels; a spliced object comes from another c
 COUNTS = {"train": 2400, "val": 96, "test": 80}
 REMIXES = 1600  # forgeries made of those of CASIA1's `train`
 AUTHENTIC = 30  # photographs that stay as they are, in the folder of the test pairs
-SPLITS = [*COUNTS, "authentic"]
+TRAIN_AUTHENTIC = 600  # the same of the train photographs, in a folder of their own
+SPLITS = [*COUNTS, "authentic", "train-authentic"]
 
 
 def bsds(source: Path, target: Path) -> None:
-    """Write forged pairs of every split, and authentic crops of `test_` with empty masks."""
+    """Write forged pairs of every split, and authentic crops with empty masks.
+
+    Those of `test_` photographs join the forged ones in `test`, those of `train_` ones lie in
+    `train-authentic`, for `--data.mixed`.
+    """
     jobs = [(split, index) for split, count in COUNTS.items() for index in range(count)]
     jobs += [("authentic", index) for index in range(AUTHENTIC)]
-    for split in COUNTS:
+    jobs += [("train-authentic", index) for index in range(TRAIN_AUTHENTIC)]
+    for split in (*COUNTS, "train-authentic"):
         for kind in ("images", "masks"):
             (target / split / kind).mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor() as pool:
@@ -56,10 +62,11 @@ def _write_forgery(source: Path, target: Path, job: tuple[str, int]) -> None:
     split, index = job
     rng = np.random.default_rng((SPLITS.index(split), index))
     folder = "test" if split == "authentic" else split
-    photographs = list_images(source / "images", f"{folder}_*")
-    host = _crop(read_image(_pick(photographs, rng)), SIZES[folder], rng)
+    side = folder.removesuffix("-authentic")  # of the photographs
+    photographs = list_images(source / "images", f"{side}_*")
+    host = _crop(read_image(_pick(photographs, rng)), SIZES[side], rng)
     mask = np.zeros(host.shape[:2], bool)
-    if split != "authentic":
+    if "authentic" not in split:
         host, mask = _splice(host, photographs, source / "masks", rng)
     _write(target / folder, f"{split}-{index:04}.png", host, mask)
 
