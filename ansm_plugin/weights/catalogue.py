@@ -24,7 +24,7 @@ SMALL_LOCALIZER = "forensic-unet"  # trains in minutes: what recipes and tests b
 # Where a command is told no other; the environment may name another, as on the command line.
 DEFAULT_LOCALIZER = os.environ.get("ANSM_LOCALIZER") or "photo"
 # Weights whose data allow research alone, so that they are no part of the package.
-RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn", "casia1-transformer")
+RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn")
 _INSTALL = "pip install ./recipes/lab/weights"
 
 

@@ -1,9 +1,9 @@
 """Reading and writing beside the computation: photographs per second of `ansm localize`.
 
-`python tests/benchmarks/test_localize_throughput.py --base DIR [--photos 12] [--localizer NAME]`
-runs this tree and an older one (`git archive REVISION | tar -x -C DIR`) in turns, each in a process
-of its own, on the same generated JPEG files of 12 megapixels, and prints the ratio of wall time and
-of processor time. Masks must be equal in all bits.
+`python tests/benchmarks/test_localize_throughput.py --base DIR [--photos 12] [--localizer NAME]
+[--ansm FILE]` runs this tree and an older one (`git archive REVISION | tar -x -C DIR`) in turns,
+each in a process of its own, on the same generated JPEG files of 12 megapixels, and prints the
+ratio of wall time and of processor time. Masks must be equal in all bits.
 """
 
 from __future__ import annotations
@@ -112,9 +112,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, required=True, help="an older tree")
     parser.add_argument("--photos", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--localizer", default="", help="bare; default: the embedded pair")
+    parser.add_argument("--localizer", default="forensic-unet")
+    parser.add_argument("--ansm", default="", help="weights of its ANSM; default: bare")
     given = parser.parse_args(argv)
-    options = ["--localizer", given.localizer, "--bare"] if given.localizer else []
+    defence = ["--ansm", given.ansm] if given.ansm else ["--bare"]
+    options = ["--localizer", given.localizer, *defence]
     trees = {"base": given.base.resolve(), "this": ROOT}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in trees}
     found: dict[str, dict[str, bytes]] = {}
