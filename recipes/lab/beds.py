@@ -28,7 +28,7 @@ from ansm_plugin.data.blur import blurred
 from ansm_plugin.data.pairs import list_images
 from ansm_plugin.data.read import read_image
 from ansm_plugin.data.traces import TRACES
-from lab.splits import AUTHENTIC_KIND, Member, authentic_of, forgeries_of
+from lab.splits import AUTHENTIC_KIND, TRAIN, Member, apart, authentic_of, forgeries_of
 
 Pixels = NDArray[np.uint8]
 
@@ -39,7 +39,8 @@ COUNTS = {"train": 2400, "val": 96, "test": 80}
 REMIXES = 1600  # forgeries made of those of CASIA1's `train`
 AUTHENTIC = 30  # photographs that stay as they are, in the folder of the test pairs
 TRAIN_AUTHENTIC = 600  # the same of the train photographs, in a folder of their own
-SPLITS = [*COUNTS, "authentic", "train-authentic"]
+SPLITS = [*COUNTS, "authentic", "train-authentic"]  # their places seed what is drawn
+REMIXED = 4  # the place of remixed forgeries, which are of another bed
 
 
 def bsds(source: Path, target: Path) -> None:
@@ -119,8 +120,9 @@ def _pick(paths: list[Path], rng: np.random.Generator) -> Path:
 def casia1(source: Path, target: Path, listing: Path | None = None) -> None:
     """Copy pairs to `SPLIT-KIND` (kinds: splice, copymove, texture), or all kinds to `train`.
 
-    `test-splice` and `val-splice` hold authentic photographs too, with empty masks. `listing` is
-    what `lab.splits` wrote; None takes the splits that come with CASIA1.
+    `test-splice` and `val-splice` hold authentic photographs too, with empty masks;
+    `train-authentic` those that no image of `test` or `val` was made of. `listing` is what
+    `lab.splits` wrote; None takes the splits that come with CASIA1.
     """
     members = [*forgeries_of(source), *authentic_of(source)]
     if listing is not None:
@@ -136,6 +138,8 @@ def casia1(source: Path, target: Path, listing: Path | None = None) -> None:
     untouched = [member for member in members if member.kind == AUTHENTIC_KIND]
     for name, _, split in untouched:
         _copy_authentic([source / "authentic" / name], target / f"{split}-splice")
+    others = (member.name for member in members if member.split != TRAIN)
+    _copy_authentic(apart(source / "authentic", others), target / "train-authentic")
     remix(target / "train")
 
 
@@ -148,6 +152,8 @@ def _listed(source: Path, listing: Path) -> list[Member]:
 
 
 def _copy_authentic(photographs: list[Path], folder: Path) -> None:
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     for path in photographs:
         shutil.copyfile(path, folder / "images" / path.name)
         empty = np.zeros(read_image(path).shape[:2], np.uint8)
@@ -168,7 +174,7 @@ def remix(train: Path) -> None:
 
 def _write_remix(job: tuple[Path, list[Path], dict[str, Path], int]) -> None:
     train, images, masks, index = job
-    rng = np.random.default_rng((len(SPLITS), index))
+    rng = np.random.default_rng((REMIXED, index))
     paths = [_pick(images, rng) for _ in range(2)]
     (host, forged), (donor, shape) = (
         (read_image(path), np.asarray(Image.open(masks[path.stem]).convert("L")) > 127)

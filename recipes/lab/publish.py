@@ -1,32 +1,26 @@
-"""Publish finished rows of the proof.
+"""Publish pairs of the proof.
 
     PYTHONPATH=recipes python -m lab.publish RUNS BEDS
 
-For every `RUNS/BED-KIND` with a report: weights and model card to `weights` beside this module, the
-numbers and the page without photographs, which are not ours to publish, to `results`. Every other
-evaluation, `RUNS/NAME.json`, goes there too.
+For every `RUNS/truth-PAIR.json`, which `truth.sh` made, beside `truth-PAIR-bound.json`: these
+numbers and a page without photographs, which are not ours to publish, to `results`, and a model
+card to `weights` beside this module. There go the ANSM, `RUNS/PAIR-ansm.safetensors` of
+`independent.sh`, and the localizer, `RUNS/PAIR/localizer.safetensors` of `row.sh`, where they are.
+Every other evaluation, `RUNS/NAME.json`, goes to `results` too.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from ansm_plugin.evaluation.results import (
-    BARE,
-    DEFENDED,
-    NO_ATTACK,
-    T0,
-    T1,
-    WORST,
-    Evaluation,
-)
+from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T0, T1, T4, WORST
 from ansm_plugin.report.page import write_html
 from ansm_plugin.weights.tensors import read_metadata, read_tensors, write_tensors
 from lab.tables import Result
+from lab.truth import joined, left
 
 WEIGHTS, RESULTS = (Path(__file__).parent / name for name in ("weights", "results"))
 DATA = {
@@ -40,6 +34,9 @@ NAMES = {
     "cnn": "smp:Unet?encoder_name=mobilenet_v2&decoder_channels=128,64,32,16,16",
     "transformer": "smp:Segformer?encoder_name=mit_b0",
 }
+ANSM = "ANSM: `bash recipes/lab/independent.sh {row} BEDS RUNS`."
+OLD = ("casia1-cnn",)  # whose ANSM is that of version 0.1
+OLD_ANSM = "ANSM: by the same script."
 CARD = """\
 # {row}
 
@@ -63,14 +60,17 @@ ansm models {row}    # figures, data, terms and limits
 
 ## How it was trained
 
-`bash recipes/lab/row.sh {bed} {kind} BEDS RUNS ENCODER`, seed 0, 2 CPU cores. Configurations:
-`{row}.toml` (localizer), and the metadata of the ANSM's file (`ansm info` prints them).
+Localizer: `bash recipes/lab/row.sh {bed} {kind} BEDS RUNS ENCODER`, seed 0, 2 CPU cores; its
+configuration is `{row}.toml`. {ansm}
+`ansm info` prints the configuration in the metadata of the ANSM's file.
 
 ## Measured
 
 {metrics}
 
-Intervals and other attacks: `../results/{row}.json` and `../results/{row}.html`.
+Wrong masks and foreign noise are among the attacks of T1. Intervals, every attack, and what the
+module writes: `../results/truth-{row}.json` and `../results/truth-{row}.html`. T4 with 100 steps
+and three restarts, on fewer images: `../results/truth-{row}-bound.json`.
 
 ## Limits
 
@@ -81,37 +81,39 @@ Intervals and other attacks: `../results/{row}.json` and `../results/{row}.html`
 """
 
 
-def publish(run: Path, beds: Path) -> None:
-    """Copy one row's weights; write its numbers, page and card."""
-    row = run.name
-    copy_weights(run, "localizer", WEIGHTS / f"{row}.safetensors", beds)
-    copy_weights(run, "ansm", WEIGHTS / f"{row}-ansm.safetensors", beds)
-    settings = (run / "full" / "localizer.toml").read_text()
-    (WEIGHTS / f"{row}.toml").write_text(_anonymous(settings, run, beds))
-    fields = (run / "report" / "evaluation.json").read_text()
-    numbers = RESULTS / f"{row}.json"
-    numbers.write_text(_anonymous(fields, run, beds))
-    write_html(Evaluation.from_json(json.loads(numbers.read_text())), [], RESULTS / f"{row}.html")
-    (WEIGHTS / f"{row}.md").write_text(card(row, Result(numbers)))
+def publish(row: str, runs: Path, beds: Path) -> None:
+    """Copy what there is of one pair's weights; write its numbers, page and card."""
+    run = runs / row
+    if (run / "localizer.safetensors").exists():
+        copy_weights(run / "localizer.safetensors", WEIGHTS / f"{row}.safetensors", runs, beds)
+        settings = (run / "full" / "localizer.toml").read_text()
+        (WEIGHTS / f"{row}.toml").write_text(_anonymous(settings, runs, beds))
+    if (ansm := runs / f"{row}-ansm.safetensors").exists():
+        copy_weights(ansm, WEIGHTS / ansm.name, runs, beds)
+    for name in (f"truth-{row}", f"truth-{row}-bound"):
+        fields = (runs / f"{name}.json").read_text()
+        (RESULTS / f"{name}.json").write_text(_anonymous(fields, runs, beds))
+    evaluation = Result(RESULTS / f"truth-{row}.json").evaluation
+    write_html(evaluation, [], RESULTS / f"truth-{row}.html")
+    (WEIGHTS / f"{row}.md").write_text(card(row))
 
 
-def copy_weights(run: Path, name: str, path: Path, beds: Path) -> None:
-    """Copy `name`.safetensors of a run to a path, with the same tensors and anonymous metadata."""
-    source = run / f"{name}.safetensors"
-    metadata = {key: _anonymous(text, run, beds) for key, text in read_metadata(source).items()}
+def copy_weights(source: Path, path: Path, runs: Path, beds: Path) -> None:
+    """Copy a file of weights to a path, with the same tensors and anonymous metadata."""
+    metadata = {key: _anonymous(text, runs, beds) for key, text in read_metadata(source).items()}
     if path.exists() and read_metadata(path) == metadata:
         return  # safetensors orders metadata at random: the same weights would be another file
     write_tensors(read_tensors(source), path, metadata)
 
 
-def _anonymous(text: str, run: Path, beds: Path) -> str:
+def _anonymous(text: str, runs: Path, beds: Path) -> str:
     """Return text without the folders of the machine that made it."""
-    text = text.replace(str(run.parent), "runs").replace(str(beds), "beds")
+    text = text.replace(str(runs), "runs").replace(str(beds), "beds")
     return re.sub(r'(?<=")/[^"\\\s]*/', "", text)
 
 
-def card(row: str, result: Result) -> str:
-    """Return the model card of a row."""
+def card(row: str) -> str:
+    """Return the model card of a row, with the figures that are published of it."""
     bed, _, kind = row.partition("-")
     encoder = "Its encoder started from MobileNetV2's ImageNet weights (Apache-2.0).\n"
     return CARD.format(
@@ -121,7 +123,8 @@ def card(row: str, result: Result) -> str:
         name=NAMES[kind],
         data=DATA[bed],
         encoder=encoder if kind == "cnn" else "",
-        metrics=_metrics(result),
+        ansm=OLD_ANSM if row in OLD else ANSM.format(row=row),
+        metrics=_metrics(joined(f"{RESULTS}/truth-{row}.json,{RESULTS}/truth-{row}-bound.json")),
     )
 
 
@@ -129,23 +132,23 @@ def _metrics(result: Result) -> str:
     lines = ["| | F1 bare | F1 defended |", "|---|---|---|"]
     for title, place in (
         ("originals", (T0, NO_ATTACK, 0.0)),
-        *((f"T1, worst attack, {e:g}/255", (T1, WORST, e)) for e in (2.0, 4.0, 8.0, 12.0)),
+        *((f"T1, worst attack, {e:g}/255", (T1, WORST, e)) for e in (2.0, 4.0, 8.0)),
     ):
         bare, defended = (result.f1(*place, defence) for defence in (BARE, DEFENDED))
         lines.append(f"| {title} | {bare:.3f} | {defended:.3f} |")
-    for eps in (2.0, 4.0, 8.0):
-        lines.append(f"| T4, knows the module, {eps:g}/255 | - | {result.white_box(eps):.3f} |")
+    for eps in (1.0, 2.0, 4.0):
+        lines.append(f"| T4, knows the module, {eps:g}/255 | - | {left(T4, eps)(result):.3f} |")
     return "\n".join(lines)
 
 
 def main(runs: Path, beds: Path) -> dict[str, Any]:
-    """Publish every finished row; return their names with the size of their weights in MB."""
+    """Publish every measured pair; return the weights with their size in MB."""
     WEIGHTS.mkdir(exist_ok=True)
-    finished = sorted(p.parents[1] for p in runs.glob("*/report/evaluation.json"))
-    for run in finished:
-        publish(run, beds)
     for path in runs.glob("*.json"):
-        (RESULTS / path.name).write_text(_anonymous(path.read_text(), path, beds))
+        (RESULTS / path.name).write_text(_anonymous(path.read_text(), runs, beds))
+    for row in sorted(p.stem for p in WEIGHTS.glob("*.md")):
+        if (runs / f"truth-{row}.json").exists():
+            publish(row, runs, beds)
     return {p.name: round(p.stat().st_size / 1e6, 1) for p in WEIGHTS.glob("*.safetensors")}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from ansm_plugin.data.pairs import list_images
-from lab.splits import TRAIN, photographs
+from lab.splits import TRAIN, apart
 
 
 def lay_out(data: Path, cameras: Path, splits: Path, output: Path) -> None:
@@ -33,20 +33,17 @@ def lay_out(data: Path, cameras: Path, splits: Path, output: Path) -> None:
             shutil.copyfile(file, output / "photographs" / f"{name}-{file.name}")
             label = data / name / labels / f"{file.stem}.png"
             shutil.copyfile(label, output / "labels" / f"{name}-{label.name}")
-    for file in untouched(data / "casia1" / "authentic", splits):
+    for file in apart(data / "casia1" / "authentic", of_other_splits(splits)):
         shutil.copyfile(file, output / "authentic" / "images" / file.name)
         with Image.open(file) as picture:
             empty = Image.new("L", picture.size)
         empty.save(output / "authentic" / "masks" / f"{file.stem}.png")
 
 
-def untouched(authentic: Path, splits: Path) -> list[Path]:
-    """Return authentic photographs that no image of another split than training was made of."""
+def of_other_splits(splits: Path) -> list[str]:
+    """Return the images that a list of `lab.splits` does not give to training."""
     with splits.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    others = [photographs(row["image"]) for row in rows if row["split"] != TRAIN]
-    apart = frozenset().union(*others)
-    return [file for file in list_images(authentic) if not photographs(file.name) & apart]
+        return [row["image"] for row in csv.DictReader(stream) if row["split"] != TRAIN]
 
 
 if __name__ == "__main__":

@@ -93,6 +93,12 @@ def disjoint(members: Sequence[Member]) -> dict[str, str]:
     return found
 
 
+def apart(authentic: Path, names: Iterable[str]) -> list[Path]:
+    """Return the photographs of a folder that none of the named images was made of."""
+    known = frozenset().union(*map(photographs, names))
+    return [file for file in list_images(authentic) if not photographs(file.name) & known]
+
+
 def untouched(
     names: Iterable[str], forged: Mapping[str, str], at_most: Mapping[str, int]
 ) -> dict[str, str]:

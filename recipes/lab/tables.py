@@ -40,6 +40,7 @@ class Result:
         self.name = path.stem
         self.evaluation = Evaluation.from_json(json.loads(path.read_text()), str(path))
         self.rows = self.evaluation.rows
+        self.alarms = self.evaluation.alarm_names or ()
         self.defences = tuple(dict.fromkeys(row.defence for row in self.rows))
 
     def row(self, threat: Threat, attack: str, eps: float, defence: Defence) -> Row | None:

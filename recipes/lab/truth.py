@@ -1,8 +1,9 @@
 """Print what modules really do, from evaluations: one table, one column a module.
 
-    PYTHONPATH=recipes python -m lab.truth RESULT.json [RESULT.json ...]
+    PYTHONPATH=recipes python -m lab.truth RESULT.json[,MORE.json...] [...]
 
-`truth.sh` makes the evaluations. "-" is what an evaluation did not measure.
+`truth.sh` makes the evaluations. Those that commas join are one column: each brings its threats, in
+place of what those before it say of them; originals are the first one's. "-" is what none measured.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ansm_plugin.evaluation.framing import framed
-from ansm_plugin.evaluation.results import DEFENDED, T1, T4, T35, WORST
+from ansm_plugin.evaluation.results import DEFENDED, T0, T1, T4, T35, WORST, Rows
 from lab.tables import Result
 
 Figure = Callable[[Result], float | None]
@@ -88,6 +89,17 @@ def recovered(eps: float) -> Figure:
     return measured(lambda result: result.recovery(T1, WORST, eps))
 
 
+def joined(paths: str) -> Result:
+    """Return one evaluation with the threats of others, given as paths with commas."""
+    first, *others = (Result(Path(path)) for path in paths.split(","))
+    for other in others:
+        new = [row for row in other.rows if row.threat != T0]
+        threats = {row.threat for row in new}
+        first.rows = Rows((*(row for row in first.rows if row.threat not in threats), *new))
+        first.alarms = tuple(dict.fromkeys((*first.alarms, *other.alarms)))
+    return first
+
+
 ROWS: list[tuple[str, str, Figure]] = [
     ("F1 of originals, bare", "", measured(Result.clean)),
     *((f"recovery, worst of T1 at {e:g}", aim, recovered(e))
@@ -111,11 +123,11 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         values = [figure(result) for result in results]
         shown = ("-" if value is None else f"{value:.3f}" for value in values)
         yield f"| {title} | {aim} | " + " | ".join(shown) + " |"
-    alarms = (", ".join(result.evaluation.alarm_names or ()) or "none" for result in results)
+    alarms = (", ".join(result.alarms) or "none" for result in results)
     yield "| alarms | none | " + " | ".join(alarms) + " |"
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    print("\n".join(table([Result(Path(path)) for path in sys.argv[1:]])))
+    print("\n".join(table([joined(paths) for paths in sys.argv[1:]])))

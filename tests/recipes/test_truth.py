@@ -13,7 +13,7 @@ from ansm_plugin.data.photographs import procedural
 from lab import cameras
 from lab.publish import RESULTS
 from lab.tables import Result
-from lab.truth import ROWS, framing, left, recovered, table
+from lab.truth import ROWS, framing, joined, left, recovered, table
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,21 @@ def test_what_was_not_measured_is_a_dash(results: list[Result]) -> None:
     assert left("T3.5", 4.0)(results[0]) is None
     assert framing(16.0)(results[0]) is None
     assert any(line.count("| - ") == 2 for line in table(results))
+
+
+def test_a_joined_evaluation_brings_its_threats_and_leaves_originals(tmp_path: Path) -> None:
+    first, fields = (json.loads((RESULTS / "independent.json").read_text()) for _ in range(2))
+    kept = [row for row in fields["rows"] if row["threat"] in ("T0", "T4")]
+    fields["rows"] = [{**row, "f1": 0.125} for row in kept]
+    fields["alarm_names"] = ["search"]
+    fields["alarms"] = fields["alarms"][:1]
+    (tmp_path / "more.json").write_text(json.dumps(fields))
+    both = joined(f"{RESULTS / 'independent.json'},{tmp_path / 'more.json'}")
+    alone = Result(RESULTS / "independent.json")
+    assert left("T4", 2.0)(both) == 0.125
+    assert both.clean() == alone.clean() != 0.125
+    assert recovered(4.0)(both) == recovered(4.0)(alone)
+    assert both.alarms == (*first["alarm_names"], "search")
 
 
 def test_the_old_module_fails_where_the_new_one_does_not(results: list[Result]) -> None:
