@@ -122,11 +122,11 @@ def alarm_lines(comparison: Comparison) -> Iterator[tuple[str, bool]]:
 def _value(value: Value | None, finding: Finding) -> str:
     if value is None:
         return "not named" if finding.about == "alarms" else "not measured"
-    return value if isinstance(value, str) else f"{value:.{finding.digits}f}"
+    return value if isinstance(value, str) else f"{value:z.{finding.digits}f}"
 
 
 def _change(change: float, digits: int) -> str:
-    return f"{round(change, digits) + 0.0:+.{digits}f}"  # never -0.000
+    return f"{change:+z.{digits}f}"  # z: never -0.000
 
 
 def difference_text(found: Difference | None) -> str:
@@ -134,9 +134,9 @@ def difference_text(found: Difference | None) -> str:
     if found is None:
         return "-"
     if found.low is None or found.high is None:
-        return f"{found.f1:+.3f}"
+        return f"{found.f1:+z.3f}"
     star = " *" if found.is_clear else ""
-    return f"{found.f1:+.3f} [{found.low:+.3f} to {found.high:+.3f}]{star}"
+    return f"{found.f1:+z.3f} [{found.low:+z.3f} to {found.high:+z.3f}]{star}"
 
 
 def hint(found: Difference | None) -> str:

@@ -80,7 +80,7 @@ def framing_cells(rows: Sequence[FramingRow]) -> Iterator[tuple[str, ...]]:
             f"{row.inside:.3f}",
             f"{row.outside:.3f}",
             f"{row.f1:.3f}",
-            "-" if figure is None else f"{figure:+.3f}",
+            "-" if figure is None else f"{figure:+z.3f}",
         )
 
 
@@ -92,11 +92,11 @@ def framing_line(rows: Sequence[FramingRow]) -> str:
         return ""
     figure, worst = max(own, key=lambda pair: pair[0])
     bare = next((f for f, row in known if row.defence == BARE and row.key == worst.key), None)
-    beside = "" if bare is None else f"bare {bare:+.3f}; "
+    beside = "" if bare is None else f"bare {bare:+z.3f}; "
     return (
         f"Framing: on {_images(worst.images, 'authentic ')} under {worst.key}, told a wrong mask, "
         f"the defended localizer marks {worst.inside:.1%} inside that mask and {worst.outside:.1%} "
-        f"outside: {figure:+.3f} above clean ({beside}0 is none)."
+        f"outside: {figure:+z.3f} above clean ({beside}0 is none)."
     )
 
 

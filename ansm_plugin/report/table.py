@@ -54,8 +54,8 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
         )
     else:
         yield f"Recovery: none to tell. {given_back(summary['recovery'])}"
-    ends = between(summary.get("harm_low"), summary.get("harm_high"), "+.3f")
-    yield f"Harm: {summary['harm']:+.3f}{ends} F1 lost on original images (0 is none)."
+    ends = between(summary.get("harm_low"), summary.get("harm_high"), "+z.3f")
+    yield f"Harm: {summary['harm']:+z.3f}{ends} F1 lost on original images (0 is none)."
     yield from _white_box_lines(evaluation)
     if note := doubtful_intervals(evaluation):
         yield note

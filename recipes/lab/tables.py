@@ -40,7 +40,7 @@ class Result:
         self.name = path.stem
         self.evaluation = Evaluation.from_json(json.loads(path.read_text()), str(path))
         self.rows = self.evaluation.rows
-        self.alarms = self.evaluation.alarm_names or ()
+        self.alarms = tuple(dict.fromkeys(self.evaluation.alarm_names or ()))
         self.defences = tuple(dict.fromkeys(row.defence for row in self.rows))
 
     def row(self, threat: Threat, attack: str, eps: float, defence: Defence) -> Row | None:
@@ -128,7 +128,7 @@ def aims(results: Sequence[Result]) -> Iterator[str]:
         ),
     ]
     for title, aim, values in lines:
-        yield f"| {title} | {aim} | " + " | ".join(f"{v:.3f}" for v in values) + " |"
+        yield f"| {title} | {aim} | " + " | ".join(f"{v:z.3f}" for v in values) + " |"
 
 
 def whole(result: Result) -> Iterator[str]:

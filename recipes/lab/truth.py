@@ -121,7 +121,7 @@ def table(results: Sequence[Result]) -> Iterator[str]:
     yield "|---|---|" + "---|" * len(results)
     for title, aim, figure in ROWS:
         values = [figure(result) for result in results]
-        shown = ("-" if value is None else f"{value:.3f}" for value in values)
+        shown = ("-" if value is None else f"{value:z.3f}" for value in values)
         yield f"| {title} | {aim} | " + " | ".join(shown) + " |"
     alarms = (", ".join(result.alarms) or "none" for result in results)
     yield "| alarms | none | " + " | ".join(alarms) + " |"

@@ -1,10 +1,10 @@
 """Draw the masks that the ANSM rescues worst.
 
-    PYTHONPATH=recipes python -m lab.worst RUN BED OUTPUT.png
+    PYTHONPATH=recipes python -m lab.worst PAIR BED OUTPUT.png
 
-RUN is a folder of `row.sh`, BED the test folder with `images` and `masks`. The attack is the one of
-`ATTACK`, through the bare localizer (T1). Masks alone are drawn: the photographs are not ours to
-publish. The table of what is drawn is printed.
+PAIR is a short name such as bsds-cnn, BED the test folder with `images` and `masks`. The attack is
+the one of `ATTACK`, through the bare localizer (T1). Masks alone are drawn: the photographs are not
+ours to publish. The table of what is drawn is printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ansm_plugin.evaluation import EvaluationConfig
 from ansm_plugin.evaluation.material import Source, read_material
 from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.report.panels import Panel, panels
-from lab.publish import NAMES
 
 ATTACK, EPS = "cospgd", 8.0
 SHOWN = 6
@@ -63,10 +62,9 @@ def draw(worst: Sequence[Panel], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(run: Path, bed: Path, picture: Path) -> None:
+def main(pair: str, bed: Path, picture: Path) -> None:
     """Attack every forged image of a bed; show the ones with the least F1 behind the ANSM."""
-    localizer = f"{NAMES[run.name.partition('-')[2]]}@{run / 'localizer.safetensors'}"
-    defended = load_defended(localizer, run / "ansm.safetensors")
+    defended = load_defended(pair, None)
     material = read_material(Source(bed / "images", bed / "masks"), 0)
     config = EvaluationConfig(attacks=(ATTACK,), eps_255=(EPS,), attack_precision="bf16")
     shown = panels(defended, material.scored, config, ATTACK, EPS)
@@ -79,4 +77,4 @@ def main(run: Path, bed: Path, picture: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit(__doc__)
-    main(*map(Path, sys.argv[1:]))
+    main(sys.argv[1], *map(Path, sys.argv[2:]))

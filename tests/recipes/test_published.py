@@ -32,7 +32,7 @@ def test_a_pair_belongs_together(row: str) -> None:
 
 
 def test_the_hardened_module_belongs_to_the_embedded_localizer() -> None:
-    path = WEIGHTS / "forensic-unet-hardened.safetensors"
+    path = WEIGHTS / "forensic-unet-hardened-overwrites.safetensors"
     assert read_metadata(path)["stage"] == "hardened"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -40,10 +40,12 @@ def test_the_hardened_module_belongs_to_the_embedded_localizer() -> None:
 
 
 def test_the_tuned_pair_belongs_together() -> None:
-    adapter = WEIGHTS / "forensic-unet-tuned-adapter.safetensors"
+    adapter = WEIGHTS / "forensic-unet-tuned-overwrites-adapter.safetensors"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_defended(f"{DEFAULT_LOCALIZER}@{adapter}", WEIGHTS / "forensic-unet-tuned.safetensors")
+        load_defended(
+            f"{DEFAULT_LOCALIZER}@{adapter}", WEIGHTS / "forensic-unet-tuned-overwrites.safetensors"
+        )
 
 
 @pytest.mark.parametrize("row", ROWS)
