@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from ansm_plugin.errors import ConfigError, TrainingError
-from ansm_plugin.system.differences import differences
+from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import write_whole
 from ansm_plugin.system.paths import path_text
 from ansm_plugin.system.typed import from_table
@@ -27,29 +26,6 @@ def save_config(config: Any, path: Path) -> None:
     """
     table = _plain(dataclasses.asdict(config))
     write_whole(path, lambda stream: tomli_w.dump(table, stream))
-
-
-def require_same_choices(config: Any, path: Path, weights: Path) -> None:
-    """Refuse to replace the weights of a finished run by those of other choices.
-
-    Args:
-        config: the choices of now.
-        path: where `save_config` wrote those of the run.
-        weights: what it left.
-
-    Raises:
-        TrainingError: the choices differ, or cannot be read.
-    """
-    try:
-        there = tomllib.loads(path.read_text("utf-8"))
-        found = differences(there, tomllib.loads(tomli_w.dumps(_plain(dataclasses.asdict(config)))))
-    except (OSError, ValueError, RecursionError) as error:
-        found = f"{path.name} does not tell its choices ({error})"
-    if found:
-        raise TrainingError(
-            f"{weights} is of a finished run with other choices: {found}. Choose another --output, "
-            "or delete that file to train it anew."
-        )
 
 
 def load_config(kind: type[C], path: Path) -> C:

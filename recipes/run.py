@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ansm_plugin.ansm import ANSM
-from ansm_plugin.recipes.config import require_same_choices, save_config
+from ansm_plugin.recipes.config import save_config
 from ansm_plugin.recipes.registry import Recipe
 from ansm_plugin.recipes.stage import Setup, Stage, prepare
 from ansm_plugin.system.lock import only_run_in
@@ -74,23 +74,17 @@ class Run:
         self.trainings = trainings or {name: {"recipe": asdict(recipe)}}
 
     def claim(self) -> None:
-        """Take the output folder: write the config, unless what lies there is another run's.
+        """Take the output folder: write the config, unless a checkpoint there is another run's.
 
         Raises:
-            TrainingError: a checkpoint or weights are; nothing was written.
+            TrainingError: it is; nothing was written.
             ConfigError: the folder cannot be written, or the disk is full.
             WeightsError: a checkpoint cannot be read.
         """
         for training, identity in self.trainings.items():
             require_own_checkpoint(self.output, training, identity)
-        processes().once(self._write_config)
-
-    def _write_config(self) -> None:
         path = self.output / f"{self.name}.toml"
-        for weights in (self.output / f"{training}.safetensors" for training in self.trainings):
-            if weights.exists():
-                require_same_choices(self.recipe, path, weights)
-        save_config(self.recipe, path)
+        processes().once(lambda: save_config(self.recipe, path))
 
     def fit(
         self,

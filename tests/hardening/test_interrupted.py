@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import random
 import shutil
 import signal
@@ -287,7 +288,8 @@ def end_and_go_on(
         # A signal that comes before or after `main` ends the process as any other.
         assert code in (130, 131, 0, -kind), log
         assert code != 130 or "same command to go on" in log, log
-        assert "Traceback" not in log, log
+        # Python drops an interrupt that comes while an object is destroyed, and says so.
+        assert "Traceback" not in re.sub(r"Exception ignored in.*\nTraceback", "", log), log
     if output.exists():
         require_whole_files(output)
     kept = finished(name, output)

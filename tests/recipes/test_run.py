@@ -233,23 +233,6 @@ def test_other_processes_than_the_first_write_neither_config_nor_weights(
     assert {p.name for p in tmp_path.glob("run/*.*")} - before == {checkpoint}
 
 
-def test_weights_of_a_finished_run_are_not_replaced_by_those_of_other_choices(
-    tmp_path: Path, make: Make
-) -> None:
-    recipe, module = make("mgr"), recipe_module("mgr")
-    weights = module.run(recipe, tmp_path, silently)
-    before = sha256_of(weights)
-    other = replace(recipe, mgr=replace(recipe.mgr, fit=replace(QUICK, steps=5)))
-    with pytest.raises(TrainingError, match=r"mgr\.fit\.steps is 4 there and 5 now.*--output"):
-        module.run(other, tmp_path, silently)
-    assert sha256_of(weights) == before
-    with pytest.warns(UserWarning, match="nothing was trained"):  # the same choices are no loss
-        module.run(recipe, tmp_path, silently)
-    (tmp_path / "mgr.toml").unlink()
-    with pytest.raises(TrainingError, match="does not tell its choices"):
-        module.run(recipe, tmp_path, silently)
-
-
 def test_a_localizer_of_two_processes_is_written_once(
     tmp_path: Path, user_code: Path, data: DataConfig
 ) -> None:

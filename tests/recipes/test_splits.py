@@ -156,8 +156,13 @@ def test_the_command_counts_and_writes_a_list_that_the_bed_follows(
     for name, split in chosen.items():
         folder = "train" if split == "train" else f"{split}-splice"
         assert (tmp_path / "bed" / folder / "images" / name).exists()
-    laid = [p.name for p in (tmp_path / "bed").rglob("images/*.jpg")]
-    assert sorted(laid) == sorted(chosen)
+    laid = {p: p.parts[-3] for p in (tmp_path / "bed").rglob("images/*.jpg")}
+    own = [p.name for p, folder in laid.items() if folder != "train-authentic"]
+    assert sorted(own) == sorted(chosen)
+    known = {p for name, split in chosen.items() if split != "train" for p in photographs(name)}
+    extra = [p.name for p, folder in laid.items() if folder == "train-authentic"]
+    assert extra
+    assert not any(photographs(name) & known for name in extra)
 
 
 def test_without_a_list_the_bed_is_as_before(
