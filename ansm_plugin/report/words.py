@@ -32,7 +32,7 @@ def given_back(recovery: Mapping[str, float | None]) -> str:
 
 def harm_words(harm: float) -> str:
     """Return what the ANSM does to the F1 of original images, without a full stop."""
-    shown = round(harm, 3) + 0.0  # never -0.000
+    shown = round(harm, 3)
     if not shown:
         return f"ANSM costs none of it (harm {shown:+z.3f})"
     return f"ANSM {'costs' if shown > 0 else 'adds'} {abs(shown):.3f} (harm {shown:+z.3f})"
