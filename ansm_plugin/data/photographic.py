@@ -48,6 +48,8 @@ class PhotographicConfig:
         authentic: share of crops in which nothing is pasted (their mask is empty).
         shrunk: share of pictures that are resized to 0.6 to 1 of their size after pasting.
         twice: share of pictures that are saved twice.
+        uncompressed: share of pictures whose last save loses nothing, as PNG or TIFF; what was
+            saved before stays in them.
         labels: folder of label maps or masks with the stems of photographs: things of these are cut
             along them, those of others along segments that are found.
     """
@@ -58,6 +60,7 @@ class PhotographicConfig:
     authentic: float = 0.2
     shrunk: float = 0.25
     twice: float = 0.35
+    uncompressed: float = 0.0
     labels: Path | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class PhotographicConfig:
         self.shares()
         if self.size < 64 or not 0 < self.area[0] <= self.area[1] < 1:
             raise ConfigError(f"size {self.size} must be 64 or more, area {self.area} in (0, 1).")
-        for name in ("authentic", "shrunk", "twice"):
+        for name in ("authentic", "shrunk", "twice", "uncompressed"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 0 to 1.")
 
@@ -135,6 +138,8 @@ _sources: list[Source] = []  # of this process: outlines are found once
 def forge_photograph(source: Source, config: PhotographicConfig, rng: Rng) -> Forged:
     """Return one picture, forged or authentic, after its last save."""
     unsaved = compose(source, config, rng)
+    if config.uncompressed and rng.random() < config.uncompressed:
+        return unsaved
     saved = recompressed(unsaved.image.astype(np.float32), rng, aligned=0.7)
     return unsaved._replace(image=to_8_bit(saved))
 

@@ -14,7 +14,12 @@ from ansm_plugin.data.edits import EDITS, edited, recompressed, resized_mask, wi
 from ansm_plugin.data.labels import known_outlines
 from ansm_plugin.data.montage import MAKERS, Area, Source
 from ansm_plugin.data.outlines import Outline, labelled, outlines
-from ansm_plugin.data.photographic import PhotographicConfig, forge_photograph, photographic
+from ansm_plugin.data.photographic import (
+    PhotographicConfig,
+    compose,
+    forge_photograph,
+    photographic,
+)
 from ansm_plugin.data.photographs import procedural
 from ansm_plugin.data.pixels import Pixels
 from ansm_plugin.errors import ConfigError, ImageError
@@ -58,6 +63,17 @@ def test_authentic_crops_have_empty_masks_and_the_same_history(scenes: list[Pixe
     host = window(scenes[0], 64, np.random.default_rng(1))
     assert image.shape == host.shape
     assert not any(_contains(scene, image) for scene in scenes)
+
+
+def test_an_uncompressed_crop_is_the_one_that_would_have_been_saved(scenes: list[Pixels]) -> None:
+    source = Source(scenes)
+    config = replace(SMALL, uncompressed=1.0)
+    crop = forge_photograph(source, config, np.random.default_rng(4))
+    before = compose(source, SMALL, np.random.default_rng(4))
+    saved = forge_photograph(source, SMALL, np.random.default_rng(4))
+    assert np.array_equal(crop.image, before.image)
+    assert np.array_equal(crop.mask, saved.mask)
+    assert not np.array_equal(crop.image, saved.image)
 
 
 def _contains(scene: Pixels, crop: Pixels) -> bool:
