@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class DemoOptions:
     """Which pair, how many images, and where results go."""
 
-    localizer: str | None = localizer_option("forensic-unet, whose ANSM is trained to its end")
+    localizer: str | None = localizer_option()
     count: int | None = count_option()
     output: Path = output_option("numbers and pictures", Path("ansm-demo"))
     json: Path | None = json_option()
@@ -85,7 +85,7 @@ def demonstrate(
         images: number of forged crops; None takes what the card says. Where the config has wrong
             masks to tell, a quarter as many authentic ones are attacked too.
         output: receives `demo.json`, `summary.png` and `panels/NN.png`.
-        localizer: a name that comes with an ANSM; None is the small one.
+        localizer: a name that comes with an ANSM; None is the default one.
         config: the attacks.
         command_line: said in the JSON.
         progress: called with the name of a phase, its finished and all parts, and no logs.
@@ -95,7 +95,7 @@ def demonstrate(
         AnsmError: the name is unknown or without an ANSM, its weights are damaged, or the folder
             cannot be written.
     """
-    from ansm_plugin.backbones.reference import SMALL_LOCALIZER, crops_of
+    from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, crops_of
     from ansm_plugin.commands.loading import load_defended
     from ansm_plugin.evaluation.config import demo
     from ansm_plugin.evaluation.labels import Labels
@@ -104,7 +104,7 @@ def demonstrate(
     from ansm_plugin.report.panels import save_pictures
     from ansm_plugin.system.device import computing_on
 
-    name = localizer or SMALL_LOCALIZER
+    name = localizer or DEFAULT_LOCALIZER
     with computing_on(device) as place:
         defended = load_defended(name, None).to(place)
     make_folder(output)

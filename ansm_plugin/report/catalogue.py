@@ -26,7 +26,7 @@ def catalogue_lines(found: Iterable[Listed]) -> Iterator[str]:
             yield f"{name}: {sentence}"
     yield "F1 is that of the first figure of each card: other sets, other figures."
     yield "`ansm models NAME` shows them all. `--localizer NAME` uses one, with its ANSM."
-    yield f"`ansm demo` and `ansm train` take {SMALL_LOCALIZER} where none is named."
+    yield f"`ansm train` takes {SMALL_LOCALIZER} where none is named."
     yield f"Where no localizer is named, it is {DEFAULT_LOCALIZER}."
 
 

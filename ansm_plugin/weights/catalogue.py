@@ -22,7 +22,8 @@ ASSETS = Path(__file__).parents[1] / "assets"
 PACKAGE = "the package"
 SMALL_LOCALIZER = "forensic-unet"  # trains in minutes: what recipes and tests begin with
 # Where a command is told no other; the environment may name another, as on the command line.
-DEFAULT_LOCALIZER = os.environ.get("ANSM_LOCALIZER") or "photo"
+_VARIABLE = "ANSM_LOCALIZER"
+DEFAULT_LOCALIZER = os.environ.get(_VARIABLE) or "photo"
 # Weights whose data allow research alone, so that they are no part of the package.
 RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn")
 _INSTALL = "pip install ./recipes/lab/weights"
@@ -125,6 +126,8 @@ def unknown(name: str, others: list[str]) -> str:
     known = catalogue()
     near = [n for n in nearest(name, [*known, *RESEARCH]) if n not in known]
     said = f" {not_installed(near[0])}" if near else ""
+    if name == os.environ.get(_VARIABLE):
+        said += f" The environment variable {_VARIABLE} names it."
     return unknown_name("localizer", name, [*known, *others]) + said
 
 

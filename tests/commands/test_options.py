@@ -113,7 +113,6 @@ LEFT = {
 }
 WORDS = {
     "what ANSM_LOCALIZER names in the environment",  # else photo
-    "forensic-unet",  # of demo
     "that of the localizer's card",
     "the size of the first images",
     "free where the localizer allows it",

@@ -263,3 +263,10 @@ def test_the_default_is_for_photographs_and_the_environment_may_name_another() -
         ["forensic-unet", "True"],
         ["smp:Unet?encoder_name=resnet18", "None"],
     ]
+
+
+def test_a_wrong_name_from_the_environment_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "ANSM_LOCALIZER" not in catalogue.unknown("fotografie", [])
+    monkeypatch.setenv("ANSM_LOCALIZER", "fotografie")
+    assert "The environment variable ANSM_LOCALIZER names it." in catalogue.unknown("fotografie", [])
+    assert "ANSM_LOCALIZER" not in catalogue.unknown("foto", [])
