@@ -13,7 +13,7 @@ from lab.truth import joined, left
 RECIPES = Path(__file__).parents[2] / "recipes"
 RESULTS = RECIPES / "lab" / "results"
 PAIRS = {
-    "forensic-unet": "independent.json",
+    "forensic-unet": "independent.json,bound-forensic-unet.json",
     "bsds-cnn": "truth-bsds-cnn.json,truth-bsds-cnn-t4.json",
     "bsds-transformer": "truth-bsds-transformer.json,truth-bsds-transformer-t4.json",
     "casia1-cnn": "truth-casia1-cnn.json",
