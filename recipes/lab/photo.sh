@@ -5,7 +5,7 @@
 # CAMERAS: a folder of JPEG files as cameras wrote them, one camera or more per file name.
 # ENCODER: EfficientNet-lite0 of ImageNet, with the names of timm's tf_efficientnet_lite0.
 # SETS: a folder with sets of others to measure on, each with images/ and masks/.
-# Run it from the root of the repository. One thread of a CPU: two and a half hours.
+# Run it from the root of the repository. One thread of a CPU: five hours.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n 2,8p "$0" | cut -c3-; exit 2; }
 cameras=$1 encoder=$2 runs=$3 sets=${4:-}
@@ -19,37 +19,53 @@ lab() { PYTHONPATH=recipes python -m "lab.$1" "${@:2}"; }
 crops=(--data.images "$runs/cameras/train" --data.style photographic)
 # fp32: a step takes two thirds of the time that it takes in bf16, whose depthwise convolutions are
 # slow backwards on processors.
+learn() { # OUTPUT START STEPS LEARNING_RATE SEED AUTHENTIC [OPTIONS]
+    [ -e "$runs/$1/localizer.safetensors" ] ||
+        ansm train localizer --localizer "$architecture" --start "$2" --output "$runs/$1" \
+            "${crops[@]}" --data.count 16000 --data.seed "$5" --data.photographic.size 160 \
+            --data.photographic.authentic "$6" --data.uploaded 0.15 --fit.steps "$3" \
+            --fit.batch-size 8 --fit.learning-rate "$4" --fit.weight-decay 0.01 \
+            --fit.averaging 0.998 --fit.precision fp32 --fit.warmup 100 "${@:7}"
+}
+# More authentic crops, of other seeds, as soon as it finds forgeries: it marks less where nobody
+# forged. The last stage knows pictures whose last save loses nothing, too.
 if [ ! -e "$runs/photo.safetensors" ]; then
-    ansm train localizer --localizer "$architecture" --start "$encoder" --output "$runs/localizer" \
-        "${crops[@]}" --data.count 16000 --data.seed 5 --data.photographic.size 160 \
-        --data.photographic.authentic 0.15 --data.uploaded 0.15 --fit.steps 4600 \
-        --fit.batch-size 8 --fit.learning-rate 8e-4 --fit.weight-decay 0.01 \
-        --fit.averaging 0.998 --fit.precision fp32 --fit.warmup 100
-    lab half "$runs/localizer/localizer.safetensors" "$runs/photo.safetensors" "$architecture"
+    learn localizer "$encoder" 4600 8e-4 5 0.15
+    learn localizer-2 "$runs/localizer/localizer.safetensors" 4000 6e-4 9 0.3
+    learn localizer-3 "$runs/localizer-2/localizer.safetensors" 4000 8e-4 13 0.25 \
+        --data.photographic.uncompressed 0.12 --data.photographic.area 0.02,0.5
+    lab half "$runs/localizer-3/localizer.safetensors" "$runs/photo.safetensors" "$architecture"
 fi
 localizer="$architecture@$runs/photo.safetensors"
 
-# What suppresses noise before one localizer helps before the next. A third of the batches pass
-# JPEG, resizing, blur or noise between attack and module, as what is uploaded does.
-module() { # OUTPUT START STEPS LEARNING_RATE
-    ansm train mgr --localizer "$localizer" --output "$1" --start "$2" "${crops[@]}" \
-        --data.count 2560 --data.seed 11 --data.photographic.size 128 \
-        --data.photographic.authentic 0.25 --attacks.eps-255 2,4,8,8,12 \
-        --attacks.attacks pgd,mifgsm,mifgsm,cospgd,margin,hide \
-        --attacks.step-shares 0.1,0.15,0.25 --attacks.precision fp32 \
-        --attacks.targets "$targets" --mgr.soft-original 5 --mgr.original-price 600 \
-        --mgr.alignment 0 --mgr.relative-alignment 0.25 --mgr.alignment-floor-255 4 \
-        --mgr.channel 0.3 --mgr.fit.steps "$3" --mgr.fit.batch-size 12 \
-        --mgr.fit.learning-rate "$4" --mgr.fit.averaging 0.998 --mgr.fit.precision fp32
-}
+# What suppresses noise before one localizer helps before the next: the first two trainings were
+# before the localizer of the first stage. A third of the batches pass JPEG, resizing, blur or noise
+# between attack and module, as what is uploaded does.
 targets=truth:0.3,other:0.18,blob:0.12,mirror:0.08,complement:0.04,towards-other:0.08
 targets+=,towards-blob:0.06,empty:0.04,full:0.04,swap:0.06
+module() { # OUTPUT START LOCALIZER STEPS LEARNING_RATE CROPS SEED AUTHENTIC RADII
+    [ -e "$runs/$1/mgr.safetensors" ] ||
+        ansm train mgr --localizer "$architecture@$3" --output "$runs/$1" --start "$2" \
+            "${crops[@]}" --data.count "$6" --data.seed "$7" --data.photographic.size 128 \
+            --data.photographic.authentic "$8" --attacks.eps-255 "$9" \
+            --attacks.attacks pgd,mifgsm,mifgsm,cospgd,margin,hide \
+            --attacks.step-shares 0.1,0.15,0.25 --attacks.precision fp32 \
+            --attacks.targets "$targets" --mgr.soft-original 5 --mgr.original-price 600 \
+            --mgr.alignment 0 --mgr.relative-alignment 0.25 --mgr.alignment-floor-255 4 \
+            --mgr.channel 0.3 --mgr.fit.steps "$4" --mgr.fit.batch-size 12 \
+            --mgr.fit.learning-rate "$5" --mgr.fit.averaging 0.998 --mgr.fit.precision fp32
+}
 if [ ! -e "$runs/photo-ansm.safetensors" ]; then
-    module "$runs/ansm" ansm_plugin/assets/forensic-unet-ansm.safetensors 2400 8e-4
+    first=$runs/localizer/half.safetensors
+    lab half "$runs/localizer/localizer.safetensors" "$first" "$architecture"
+    old=ansm_plugin/assets/forensic-unet-ansm.safetensors
+    module ansm $old "$first" 2400 8e-4 2560 11 0.25 2,4,8,8,12
     mkdir -p "$runs/ansm-2"
-    cp -r "$runs/ansm/attacked" "$runs/ansm-2" # the same crops under the same attacks
-    module "$runs/ansm-2" "$runs/ansm/mgr.safetensors" 3200 6e-4
-    lab half "$runs/ansm-2/mgr.safetensors" "$runs/unscored.safetensors"
+    [ -e "$runs/ansm-2/attacked" ] || cp -r "$runs/ansm/attacked" "$runs/ansm-2" # the same crops
+    module ansm-2 "$runs/ansm/mgr.safetensors" "$first" 3200 6e-4 2560 11 0.25 2,4,8,8,12
+    module ansm-3 "$runs/ansm-2/mgr.safetensors" "$runs/photo.safetensors" 4700 8e-4 2880 14 0.2 \
+        1,2,2,4,4,8,8,12
+    lab half "$runs/ansm-3/mgr.safetensors" "$runs/unscored.safetensors"
     ansm calibrate --localizer "$localizer" --ansm "$runs/unscored.safetensors" \
         --images "$runs/cameras/train" --count 64 --crop-size 160 \
         --output "$runs/photo-ansm.safetensors"
