@@ -121,14 +121,14 @@ def unknown(name: str, others: list[str]) -> str:
         name: as it was given.
         others: names, or forms of names, beside those of the catalogue.
     """
+    named = f" The environment variable {_VARIABLE} names it."
+    end = named if name == os.environ.get(_VARIABLE) else ""
     if how := not_installed(name):
-        return how
+        return how + end
     known = catalogue()
     near = [n for n in nearest(name, [*known, *RESEARCH]) if n not in known]
     said = f" {not_installed(near[0])}" if near else ""
-    if name == os.environ.get(_VARIABLE):
-        said += f" The environment variable {_VARIABLE} names it."
-    return unknown_name("localizer", name, [*known, *others]) + said
+    return unknown_name("localizer", name, [*known, *others]) + said + end
 
 
 def _installed() -> Iterator[Listed]:

@@ -4,7 +4,7 @@
 # part and with authentic photographs of CASIA1. What is done goes on where it was killed.
 #   bash recipes/lab/research.sh DATA CAMERAS RUNS
 # DATA: a folder with bsds500, ccp and casia1. CAMERAS: the train side of `lab.cameras split`.
-# Run it from the root of the repository. One thread of a CPU: an hour.
+# Run it from the root of the repository. It was not run to its end yet.
 set -euo pipefail
 [ $# -eq 3 ] || { sed -n 2,7p "$0" | cut -c3-; exit 2; }
 data=$1 cameras=$2 runs=$3
