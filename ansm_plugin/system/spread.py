@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -42,7 +43,8 @@ def spread(
         return [_told(make(item), item, tell) for item in items]
     with ProcessPoolExecutor(workers, initializer=_begin, initargs=(install, given)) as pool:
         try:
-            waiting = deque((item, pool.submit(make, item)) for item in items)
+            with _ctrl_c_held_back():  # the first of them starts the processes
+                waiting = deque((item, pool.submit(make, item)) for item in items)
             made = []
             while waiting:
                 item, future = waiting.popleft()
@@ -62,12 +64,31 @@ def _nothing() -> None:
     """Install nothing."""
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Keep Ctrl-C waiting while processes start: a young one would print a traceback of its own.
+
+    They are born with the signal held back and let it go once they ignore it. Windows, which
+    has no such mask, starts processes that Ctrl-C reaches early.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 # --- one worker process -------------------------------------------------------------------------
 
 
 def _begin(install: Callable[..., None], given: tuple[Any, ...]) -> None:
     """Leave Ctrl-C to the process that waits for the results, and end where that is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that waits since its birth is dropped
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has the handler of the command line
     threading.Thread(target=_end_with_parent, daemon=True).start()
     install(*given)

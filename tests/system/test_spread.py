@@ -15,14 +15,18 @@ import pytest
 
 from ansm_plugin.system.spread import spread
 
-# One of four processes is at work while the others wait for some.
+# One of four processes is at work while the others are not yet quite born.
 PROGRAM = """
-import time
+import os, time
 from ansm_plugin.system.spread import spread
 
 def work(item):
     time.sleep({seconds} if item == 2 else 0)
 
+births = []
+os.register_at_fork(
+    before=lambda: births.append(1), after_in_child=lambda: time.sleep(0.2 * len(births))
+)
 try:
     spread(work, range(3), 4, tell=lambda item: print(item, flush=True))
 except KeyboardInterrupt:
