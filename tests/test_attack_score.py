@@ -326,6 +326,15 @@ def test_the_gate_of_localize_keeps_the_bare_mask(photo: Path) -> None:
     assert without[0]["attack_score"] is None
 
 
+def test_localize_scores_where_the_ansm_can_and_nobody_declines(photo: Path) -> None:
+    scored, found = localized(photo, "scored")
+    plain, without = localized(photo, "plain", "--no-attack-score")
+    assert found[0]["attack_score"] < 0
+    assert found[0]["undecided"] is False
+    assert without[0]["attack_score"] is None
+    assert scored == plain  # the mask is the defended one both times
+
+
 def test_localize_abstains_above_the_threshold(
     photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,11 @@ from ansm_plugin.attacks import AttackSpec, attack_spec, run_attack
 from ansm_plugin.attacks.foreign import name_of
 from ansm_plugin.attacks.radius import require_radii_255
 from ansm_plugin.attacks.seeds import image_generators
+from ansm_plugin.attacks.spec import ForeignAttack
 from ansm_plugin.data.samples import Sample
+from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.localizer.call import Forward, mask_forward
+from ansm_plugin.localizer.gradient import require_gradient
 from ansm_plugin.localizer.modes import device_of
 from ansm_plugin.system.progress import Progress
 
@@ -44,6 +47,9 @@ def attacked(
     samples = samples_of(*suited(model, images, masks), progress)
     done = []
     with bare_or_defended(model, device) as (module, how):
+        if not isinstance(spec, ForeignAttack):  # a function of the user's own may need none
+            bare = module.localizer if isinstance(module, DefendedLocalizer) else module
+            require_gradient(bare, how)
         search = _Search(mask_forward(module, how), device_of(module), name, spec, choice)
         first = 0
         for index in range(len(samples)):

@@ -15,6 +15,7 @@ _CUT = (
     "does not require grad and does not have a grad_fn",
     "must implement either the backward or vjp",
     "derivative for",
+    "modified by an inplace operation",
 )
 
 

@@ -32,7 +32,11 @@ class ExportOptions:
         help="evaluation.json of `ansm evaluate`, for the model card",
     )
     licence: str | None = option(
-        None, parse=filled, metavar="NAME", help="of the ANSM, as the hub names it, such as mit"
+        None,
+        parse=filled,
+        metavar="NAME",
+        help="of the ANSM, as the hub names it, such as mit (default: "
+        "what `ansm models` says of one that comes with its localizer)",
     )
     size: int | None = option(
         None,
@@ -92,10 +96,24 @@ def _write_folder(options: ExportOptions, folder: Path) -> None:
             f"{weights} was trained for another localizer than the packaged one, and the folder "
             f"says how to call it; add --localizer NAME. `ansm info {weights}` may know the name."
         )
-    write_folder(folder, file, defended.spec, results=options.results, licence=options.licence)
+    licence = options.licence or _licence_of(model)
+    write_folder(folder, file, defended.spec, results=options.results, licence=licence)
     say("measured " + ("not; --results FILE adds figures" if options.results is None else "yes"))
     say(f"wrote    {folder}; nothing was uploaded")
     say(f"upload   hf upload OWNER/NAME {folder}")
+
+
+def _licence_of(model: ModelOptions) -> str | None:
+    """Return the licence of an ANSM that comes with its localizer's name, as the hub writes it."""
+    from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, split_name
+    from ansm_plugin.weights.catalogue import find
+
+    base, weights, _ = split_name(model.localizer or DEFAULT_LOCALIZER)
+    listed = None if model.ansm or weights else find(base)
+    if listed is None:
+        return None
+    said = listed.card.licence
+    return "other" if said.startswith("LicenseRef-") else said.lower()  # the hub knows no reference
 
 
 def _write_graph(options: ExportOptions, output: Path) -> None:

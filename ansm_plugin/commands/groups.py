@@ -28,8 +28,9 @@ def localizer_option(
         None,
         parse=filled,
         metavar="NAME",
-        help="a name of `ansm models`, smp:..., timm:... or module:function, each with optional "
-        f"@weights.safetensors and @adapter.safetensors (default: {default})",
+        help="a name of `ansm models`, smp:..., timm:..., transformers:..., torchvision:... or "
+        "module:function, each with optional @weights.safetensors and @adapter.safetensors "
+        f"(default: {default})",
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from ansm_plugin.ansm import ANSM, Precision
 from ansm_plugin.backbones import reference
 from ansm_plugin.defended import DefendedLocalizer, wrap_with_ansm
-from ansm_plugin.errors import ConfigError
+from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.localizer.facts import Facts
 from ansm_plugin.localizer.families import family_names
 
@@ -43,8 +43,8 @@ def load_defended(
     if weights is None and not may_be_untrained:
         reference.build_localizer(name)  # a name that is misspelt is told first
         raise ConfigError(
-            f"no ANSM is known for {name}: pass --ansm FILE, train one with `ansm train two-stage "
-            f"--localizer {name} --output DIR`, or pass --bare to use no defence."
+            f"no ANSM is known for {name}: pass --ansm FILE, or train one with `ansm train "
+            f"two-stage --localizer {name} --output DIR`. `ansm localize --bare` uses no defence."
         )
     defended = wrap_with_ansm(
         load_localizer(name, facts), None if weights is None else str(weights), gate=gate
@@ -70,9 +70,18 @@ def load_localizer(name: str | None, facts: Facts | None = None) -> nn.Module:
     Args:
         name: as `build_localizer` reads it.
         facts: what the user says of it; None where he says nothing.
+
+    Raises:
+        LocalizerError: the user's own code left its weights without values.
+        AnsmError: as in `build_localizer`.
     """
     name = name or reference.DEFAULT_LOCALIZER
     localizer = reference.build_localizer(name)
+    if any(parameter.is_meta for parameter in localizer.parameters()):
+        raise LocalizerError(
+            f"the weights of {name} have no values: they are on the meta device. Let its function "
+            "load them."
+        )
     base, _, weights = name.partition("@")
     in_folder = bool(getattr(localizer, "name_or_path", ""))  # of transformers: with its weights
     if base.partition(":")[0] in set(family_names()) - {"plain"} and not (weights or in_folder):

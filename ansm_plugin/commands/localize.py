@@ -68,6 +68,8 @@ def _require_consistent(options: LocalizeOptions) -> None:
         raise ConfigError("--resume and --force were both given; choose one.")
     if options.bare and (options.gate or options.abstain is not None):
         raise ConfigError("--bare has no attack score; leave out --gate and --abstain.")
+    if options.no_attack_score and (options.gate or options.abstain is not None):
+        raise ConfigError("--gate and --abstain need the attack score: drop --no-attack-score.")
     if options.bare and options.model.ansm is not None:
         raise ConfigError("--bare and --ansm were both given; choose one.")
     if options.bare and options.ansm_precision != "fp32":

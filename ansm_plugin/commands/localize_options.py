@@ -34,6 +34,10 @@ class LocalizeOptions:
     model: ModelOptions = group(ModelOptions)
     ansm_precision: Precision = precision_option()
     gate: bool = gate_option()
+    no_attack_score: bool = flag(
+        help="do not say how much a photograph looks attacked, which spares the localizer's pass "
+        "without the defence (an ANSM that was never calibrated has no such score)"
+    )
     bare: bool = flag(help="use no defence")
     recursive: bool = recursive_flag()
     threshold: float = option(

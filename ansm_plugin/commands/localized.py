@@ -75,21 +75,28 @@ Localize = Callable[[Pixels], Answer]
 
 
 def localizing(
-    model: nn.Module, spec: LocalizerSpec, tile: int, *, gate: bool, abstain: float | None
+    model: nn.Module,
+    spec: LocalizerSpec,
+    tile: int,
+    *,
+    is_scored: bool,
+    gate: bool,
+    abstain: float | None,
 ) -> Localize:
-    """Return how one photograph is localized: with an attack score where something needs it.
+    """Return how one photograph is localized, and how its attack score is found.
 
     Args:
         model: a localizer, bare or defended.
         spec: how it is called.
         tile: longest side in pixels that is worked on at once.
+        is_scored: whether a defended one gives attack scores.
         gate: whether the bare mask is kept where the score is not above 0.
         abstain: score above which a photograph is undecided; None decides every one.
 
     Raises:
         AnsmError: a score is needed and the ANSM was not calibrated.
     """
-    if not isinstance(model, DefendedLocalizer) or not (gate or abstain is not None):
+    if not isinstance(model, DefendedLocalizer) or not is_scored:
         verdict: Verdict = "defended" if isinstance(model, DefendedLocalizer) else "bare"
         return lambda pixels: Answer(localize_image(model, spec, pixels, tile=tile), verdict)
     model.require_score()  # now, not once for every photograph

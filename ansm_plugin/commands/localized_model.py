@@ -49,8 +49,14 @@ class LocalizedModel:
         Raises:
             AnsmError: a score is needed and the ANSM was not calibrated.
         """
-        gate, abstain = self.options.gate, self.options.abstain
-        return localizing(self.model, self.spec, self._tile, gate=gate, abstain=abstain)
+        return localizing(
+            self.model,
+            self.spec,
+            self._tile,
+            is_scored=self._is_scored,
+            gate=self.options.gate,
+            abstain=self.options.abstain,
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return all that decides a result beside the photograph, as JSON holds it."""
@@ -63,6 +69,7 @@ class LocalizedModel:
             "threshold": options.threshold,
             "gate": options.gate,
             "abstain": options.abstain,
+            "attack_score": self._is_scored,
             "tile": self._tile,
         }
         plain: dict[str, Any] = json.loads(json.dumps(settings))  # tuples as lists
@@ -97,6 +104,14 @@ class LocalizedModel:
             score_meaning=SCORE_MEANING,
             left_out=tuple((entry["file"], entry["reason"]) for entry in left_out),
         )
+
+    @property
+    def _is_scored(self) -> bool:
+        """Whether attack scores are computed: where one is there, or the options need one."""
+        options, model = self.options, self.model
+        needs_it = options.gate or options.abstain is not None
+        has_it = isinstance(model, DefendedLocalizer) and model.score is not None
+        return needs_it or (has_it and not options.no_attack_score)
 
     @property
     def _tile(self) -> int:

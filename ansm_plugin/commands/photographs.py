@@ -51,6 +51,7 @@ def expand(photos: Sequence[Path], *, recursive: bool, output: Path) -> Photos:
     """Replace folders by the images in them; what else is in them is not passed over.
 
     Raises:
+        ConfigError: results would lie between the photographs of a folder.
         ImageError: a folder cannot be opened, or has no image; or nothing of it all is there.
     """
     if not any(os.path.lexists(photo) for photo in photos):
@@ -60,6 +61,11 @@ def expand(photos: Sequence[Path], *, recursive: bool, output: Path) -> Photos:
         if not photo.is_dir():
             found.used.append(Photo(photo, Path(photo.name)))
             continue
+        if photo.resolve() == output.resolve():  # the next run would take masks for photographs
+            raise ConfigError(
+                f"{photo} is the folder of photographs and of results; name another --output, such "
+                f"as {photo / 'masks'}."
+            )
         listing = list_folder(photo, recursive=recursive, skip={output: "the folder of results"})
         require_images(listing)
         found.used.extend(_named(listing))

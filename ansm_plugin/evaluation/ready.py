@@ -15,6 +15,11 @@ from ansm_plugin.localizer.tapped import require_taps
 _WITHOUT_GRADIENT = {T0, T3, T6}
 
 
+def needs_gradient(config: EvaluationConfig) -> bool:
+    """Return whether an attack of an evaluation goes by the gradient of its localizer."""
+    return bool(set(config.threats) - _WITHOUT_GRADIENT)
+
+
 def require_attackable(
     defended: DefendedLocalizer[Any], config: EvaluationConfig, surrogates: Sequence[str]
 ) -> None:
@@ -28,7 +33,7 @@ def require_attackable(
         surrogates: what an attacker of T3 has, by name.
     """
     localizer, spec = defended.localizer, defended.spec
-    if set(config.threats) - _WITHOUT_GRADIENT:
+    if needs_gradient(config):
         require_gradient(localizer, spec)
     if ENCODER in surrogates:
         require_taps(localizer, spec, spec.taps)

@@ -192,10 +192,8 @@ def require_inputs(inputs: Tensor, home: torch.device | None) -> None:
 
 def _cannot_take(localizer: nn.Module, pixels: Tensor, error: Exception) -> str:
     height, width = pixels.shape[-2:]
-    return (
-        f"the localizer {type(localizer).__name__} failed on {width}x{height} pixels: "
-        f"{str(error).rstrip('.')}."
-    )
+    said = str(error).rstrip(".") or type(error).__name__
+    return f"the localizer {type(localizer).__name__} failed on {width}x{height} pixels: {said}."
 
 
 def _outline(named: Mapping[str, Any]) -> str:

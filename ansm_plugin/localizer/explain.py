@@ -74,7 +74,7 @@ def explain(
         dtype=str(dtype_of(localizer) or "").removeprefix("torch."),
         device=str(device_of(localizer)),
         parameters=sum(p.numel() for p in localizer.parameters()),
-        commands=verdicts(seen.problem, gradient, tapped),
+        commands=verdicts(_useless(seen), gradient, tapped),
         remarks=(*(str(w) for w in warned if not isinstance(w, Guess)), *_stretched(known)),
     )
 
@@ -167,6 +167,13 @@ def _output(known: _Known, seen: Seen) -> Fact:
     height, width = seen.mask.shape[-2:]
     source = f"seen: {width}x{height} for an image of {known.side}x{known.side}"
     return Fact(value, source, f"{guess}." if why else "")
+
+
+def _useless(seen: Seen) -> str:
+    """Return why nothing can be done with what was seen, "" where something can."""
+    if seen.mask is None:
+        return "no mask comes out of it"
+    return "its mask holds NaN" if bool(seen.mask.isnan().any()) else ""
 
 
 def _activation(known: _Known) -> Fact:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ class GradientShare:
             return f"not measured: {self.reason}"
         if self.is_cut:
             return f"none comes back to the image: {self.reason}"
-        part = "; the rest is cut off on the way" if self.is_partial else ""
+        rest = "; the rest is cut off on the way, or its mask jumps at the smallest change"
+        part = rest if self.is_partial else ""
         return f"{self.share:.0%} comes back to the image{part}"
 
     @property
@@ -61,8 +63,33 @@ class GradientShare:
         """Whether a part comes back, and another one does not."""
         return self.share is not None and 0 < self.share < WHOLE
 
+    def caution(self, name: str) -> str:
+        """Return what a part means for attacks on, and training through, what is named."""
+        return (
+            f"{self.share:.0%} of the gradient comes back through {name}; the rest is detached, "
+            "runs under no_grad, is rounded or passes through numpy. Gradient attacks and training "
+            "see that part alone, and the localizer looks more robust than it is: trust attacks by "
+            "queries (T6) more."
+        )
 
-def gradient_share(localizer: nn.Module, spec: LocalizerSpec) -> GradientShare:
+
+class Way(NamedTuple):
+    """How a localizer is asked where `mask_forward` is not the way: with its host's own inputs.
+
+    Attributes:
+        forward: one image `(1, 3, H, W)` in [0, 1] -> logits `(1, 1, H, W)`.
+        height: of the image in pixels.
+        width: of the image in pixels.
+    """
+
+    forward: Forward
+    height: int
+    width: int
+
+
+def gradient_share(
+    localizer: nn.Module, spec: LocalizerSpec, way: Way | None = None
+) -> GradientShare:
     """Measure how much of the gradient comes back through a localizer to the image.
 
     What autograd says of a few random directions is held against what the mask does when the image
@@ -73,13 +100,17 @@ def gradient_share(localizer: nn.Module, spec: LocalizerSpec) -> GradientShare:
     Args:
         localizer: in any mode; nothing of it changes.
         spec: how to talk to it.
+        way: how to ask it instead of by its spec.
     """
     if not can_run(localizer):
         return GradientShare(None, "its weights have no values here")
+    if way is None:
+        side = probing_side(spec)
+        way = Way(mask_forward(localizer, spec), side, side)
     try:
         with torch.inference_mode(False), untouched(localizer):
-            drawn = (tensor.to(device_of(localizer)) for tensor in _drawn(probing_side(spec)))
-            found = _compared(mask_forward(localizer, spec), *drawn)
+            drawn = (t.to(device_of(localizer)) for t in _drawn(way.height, way.width))
+            found = _compared(way.forward, *drawn)
     except _Silent as silent:
         return GradientShare(None, str(silent))
     except (Exception, SystemExit) as error:  # whatever a stranger's code raises
@@ -91,31 +122,26 @@ def gradient_share(localizer: nn.Module, spec: LocalizerSpec) -> GradientShare:
     return found
 
 
-def require_gradient(localizer: nn.Module, spec: LocalizerSpec) -> None:
+def require_gradient(localizer: nn.Module, spec: LocalizerSpec, way: Way | None = None) -> None:
     """Warn of a localizer that lets a part of the gradient through, refuse one that lets none.
 
     Args:
         localizer: what is to be attacked or trained through; nothing of it changes.
         spec: how to talk to it.
+        way: how to ask it instead of by its spec.
 
     Raises:
         LocalizerError: no gradient comes back.
     """
-    found, name = gradient_share(localizer, spec), type(localizer).__name__
+    found, name = gradient_share(localizer, spec, way), type(localizer).__name__
     if found.is_cut:
         raise LocalizerError(
             f"no gradient comes back through {name}: {found.reason}. Attacks and training need "
-            "one: take detach(), no_grad, inference_mode and numpy out of its forward. `ansm "
-            "localize` works without."
+            "one: take detach(), no_grad, inference_mode and numpy out of its forward."
+            + (" `ansm localize` works without." if way is None else "")
         )
     if found.is_partial:
-        warnings.warn(
-            f"{found.share:.0%} of the gradient comes back through {name}; the rest is detached, "
-            "runs under no_grad, is rounded or passes through numpy. Gradient attacks and training "
-            "see that part alone, and the localizer looks more robust than it is: trust attacks by "
-            "queries (T6) more.",
-            stacklevel=2,
-        )
+        warnings.warn(found.caution(name), stacklevel=2)
 
 
 def probing_side(spec: LocalizerSpec) -> int:
@@ -154,8 +180,8 @@ def _differences(forward: Forward, image: Tensor, steps: Tensor) -> Tensor:
         _Silent: it does not, or its logits are no numbers.
     """
     with torch.no_grad():  # one after the other: some localizers take large images alone
-        pairs = [forward(torch.cat([image + step, image - step])) for step in steps]
-    ahead, behind = torch.stack(pairs, 1).unbind()
+        ahead = torch.cat([forward(image + step) for step in steps])
+        behind = torch.cat([forward(image - step) for step in steps])
     if not bool((ahead - behind).isfinite().all()):
         raise _Silent("its logits are NaN or infinite")
     if float((ahead - behind).abs().max()) <= _DEAF * float(ahead.abs().max()):
@@ -179,31 +205,31 @@ def _gradients(forward: Forward, image: Tensor, weights: Tensor) -> tuple[Tensor
             with torch.enable_grad():
                 logits = forward(leaf)
                 if not logits.requires_grad:
-                    return None, "its output is detached, or it runs under no_grad"
+                    return None, "its output is detached, or no_grad or argmax cut it off"
                 (found,) = torch.autograd.grad((weight * logits).sum(), leaf, allow_unused=True)
         except (RuntimeError, LocalizerError) as error:
             if isinstance(error.__cause__ or error, torch.OutOfMemoryError):
                 raise
-            return None, str(error.__cause__ or error).rstrip(".")
+            return None, str(error.__cause__ or error).partition(" Hint:")[0].rstrip(".")
         if found is None:
             return None, "no differentiable way leads from the image to its mask"
         gradients.append(found)
     return torch.cat(gradients), ""
 
 
-def _drawn(side: int) -> tuple[Tensor, Tensor, Tensor]:
+def _drawn(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return an image `(1, 3, H, W)`, directions `(K, 3, H, W)`, weights `(K, 1, H, W)`."""
     generator = torch.Generator().manual_seed(0)
-    image = _image(side, generator)
-    directions, weights = (_signs((_DRAWS, n, side, side), generator) for n in (3, 1))
+    image = _image(height, width, generator)
+    directions, weights = (_signs((_DRAWS, n, height, width), generator) for n in (3, 1))
     return image, directions, weights
 
 
-def _image(side: int, generator: torch.Generator) -> Tensor:
+def _image(height: int, width: int, generator: torch.Generator) -> Tensor:
     """Return an image `(1, 3, H, W)` of soft shapes and some noise, away from 0 and 1."""
-    soft = torch.rand(1, 3, side // 8 or 1, side // 8 or 1, generator=generator)
-    shapes = nn.functional.interpolate(soft, (side, side), mode="bicubic")
-    noise = torch.rand(1, 3, side, side, generator=generator)
+    soft = torch.rand(1, 3, height // 8 or 1, width // 8 or 1, generator=generator)
+    shapes = nn.functional.interpolate(soft, (height, width), mode="bicubic")
+    noise = torch.rand(1, 3, height, width, generator=generator)
     return (0.1 + 0.7 * shapes + 0.1 * noise).clamp(0.05, 0.95)
 
 

@@ -11,6 +11,7 @@ import random
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -44,13 +45,15 @@ def probe(localizer: nn.Module, sides: Sequence[int] = SIDES) -> Probed | None:
         localizer: in any mode; nothing of it changes.
         sides: of the square images in pixels; the first one that the localizer takes.
     """
-    for side in sides if can_run(localizer) else ():
+    # Both at once; else one by one, as some localizers want it.
+    for count, side in product((2, 1), sides if can_run(localizer) else ()):
         try:
             with untouched(localizer), torch.no_grad():
-                mask = find_mask(localizer(_images(localizer, side)), None, (side, side))
+                parts = torch.split(_images(localizer, side), count)
+                masks = [find_mask(localizer(part), None, (side, side)) for part in parts]
+                mask = torch.cat(masks).detach().float()
         except (Exception, SystemExit):  # whatever a stranger's code raises
             continue
-        mask = mask.detach().float()
         return Probed(mask.unsqueeze(1) if mask.ndim == 3 else mask, side)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ansm_plugin.evaluation.results import BARE, DEFENDED
+from ansm_plugin.metrics.intervals import FEWEST_SOURCES
 from ansm_plugin.report.compared import Comparison, Difference, Pairing
 from ansm_plugin.report.comparison_findings import About, Finding, Value
 from ansm_plugin.report.transplanted import TRANSPLANT_MEANING
@@ -47,7 +48,7 @@ def legend(comparison: Comparison) -> Iterator[str]:
     for letter, name, evaluation in runs:
         yield (
             f"{letter}: {name} ({evaluation.localizer}, ANSM {evaluation.ansm}, "
-            f"{evaluation.images} images)"
+            f"{_images(evaluation.images)})"
         )
 
 
@@ -145,17 +146,20 @@ def hint(found: Difference | None) -> str:
         return ""
     if found.images is None:
         return "difference of two means; single images are not known, so there is no interval"
-    return f"over {found.images} images of {found.photographs} photographs that both share"
+    plural = "" if found.photographs == 1 else "s"
+    return f"over {_images(found.images)} of {found.photographs} photograph{plural} that both share"
 
 
 def shared_line(comparison: Comparison) -> str:
-    """Return over how many images the intervals are; "" where there are none."""
+    """Return over how many shared images differences are; "" where single ones are not known."""
     found = [d for p in comparison.pairings for d in p.differences if d and d.images is not None]
     if not found:
         return ""
     counts = sorted({d.images for d in found if d.images is not None})
-    said = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"Intervals are over {said} images that both runs share."
+    said = f"{counts[0]} to {counts[-1]} images" if len(counts) > 1 else _images(counts[0])
+    few = f" Fewer than {FEWEST_SOURCES} photographs have no interval."
+    more = few if any(d.low is None for d in found) else ""
+    return f"Differences are over {said} that both runs share.{more}"
 
 
 def partial_line(pairings: Sequence[Pairing], names: Sequence[str]) -> str:
@@ -165,6 +169,10 @@ def partial_line(pairings: Sequence[Pairing], names: Sequence[str]) -> str:
     lacking = [sum(p.f1[i] is None for p in pairings) for i in range(len(names))]
     said = ", ".join(f"{name} lacks {count}" for name, count in zip(names, lacking, strict=True))
     return f"Lines that not every run has: {len(pairings)} ({said})."
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _f1(value: float | None) -> str:

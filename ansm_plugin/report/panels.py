@@ -16,8 +16,10 @@ from ansm_plugin.data.samples import Sample
 from ansm_plugin.data.tiles import Tiling
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.evaluation.config import EvaluationConfig
+from ansm_plugin.evaluation.ready import needs_gradient
 from ansm_plugin.evaluation.results import Evaluation
 from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.gradient import gradient_share
 from ansm_plugin.localizer.modes import device_of
 from ansm_plugin.metrics.masks import f1_scores
 from ansm_plugin.report.style import GAIN, new_figure, save_figure, title_lines
@@ -63,8 +65,9 @@ def save_pictures(
 ) -> list[Path]:
     """Write `summary.png` and up to 8 `panels/NN.png`; return their paths.
 
-    The panels show the first attack of the config at its largest radius. `progress` is called with
-    "pictures", finished and all of them, and no logs.
+    The panels show the first attack of the config at its largest radius; there are none of a
+    localizer without a gradient. `progress` is called with "pictures", finished and all of them,
+    and no logs.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
@@ -73,7 +76,8 @@ def save_pictures(
     count = 1 + min(MOST_PANELS, evaluation.images)  # less where some are authentic
     progress("pictures", 0, count, {})
     written = [save_summary(output / "summary.png", evaluation)]
-    shown = islice(panels(defended, samples, config, attack, eps), MOST_PANELS)
+    most = MOST_PANELS if _can_be_shown(defended, config) else 0
+    shown = islice(panels(defended, samples, config, attack, eps), most)
     for number, panel in enumerate(shown, start=1):
         path = output / "panels" / f"{number:02d}.png"
         written.append(save_panel(path, panel, f"{panel.name}, {attack} at {eps:g}/255"))
@@ -81,6 +85,11 @@ def save_pictures(
     if len(written) < count:
         progress("pictures", count, count, {})
     return written
+
+
+def _can_be_shown(defended: DefendedLocalizer[nn.Module], config: EvaluationConfig) -> bool:
+    """Return whether an attack can be shown; an evaluation by answers alone needs no gradient."""
+    return needs_gradient(config) or not gradient_share(defended.localizer, defended.spec).is_cut
 
 
 def panels(

@@ -56,10 +56,10 @@ def _images_differ(first: tuple[str, Evaluation], other: tuple[str, Evaluation])
     bare, other_bare = reference.rows.clean(BARE), evaluation.rows.clean(BARE)
     counts = [(e.images, row.images) for e, row in ((reference, bare), (evaluation, other_bare))]
     if counts[0] != counts[1]:
-        said = [f"{images} images ({forged} forged)" for images, forged in counts]
+        said = [f"{n} image{'' if n == 1 else 's'} ({forged} forged)" for n, forged in counts]
         yield (
-            f"Different images: {name} has {said[0]}, {other_name} has {said[1]}. Differences "
-            "without an interval are those of means over different images."
+            f"Different images: {name} has {said[0]}, {other_name} has {said[1]}. Means are over "
+            "different images; so are differences where no shared image is known."
         )
     elif reference.localizer == evaluation.localizer and bare.f1 != other_bare.f1:
         yield (

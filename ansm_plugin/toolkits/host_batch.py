@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ansm_plugin.attacks import AttackSpec, run_attack
 from ansm_plugin.localizer.call import Forward
+from ansm_plugin.localizer.gradient import Way, require_gradient
 from ansm_plugin.localizer.spec import LocalizerSpec
 
 
@@ -28,6 +29,34 @@ def host_forward(model: nn.Module, batch: Mapping[str, Any], spec: LocalizerSpec
         return torch.logit(mask, eps=1e-6) if is_probability else mask - 0.5
 
     return forward
+
+
+def require_host_gradient(model: nn.Module, batch: Mapping[str, Any], spec: LocalizerSpec) -> None:
+    """Warn of a host's model that lets a part of the gradient through, refuse one that lets none.
+
+    Asked with the other inputs of a batch's first image, as the host gives them.
+
+    Args:
+        model: what is to be attacked, bare; nothing of it changes.
+        batch: the host's inputs.
+        spec: how the host normalises images.
+
+    Raises:
+        LocalizerError: no gradient comes back.
+    """
+    height, width = batch["image"].shape[-2:]
+    forward = host_forward(model, {key: _first(value) for key, value in batch.items()}, spec)
+
+    def logits(pixels: Tensor) -> Tensor:
+        return forward(pixels).view(1, 1, height, width)  # what else comes out, the attack refuses
+
+    require_gradient(model, spec, Way(logits, height, width))
+
+
+def _first(values: Any) -> Any:
+    """Return what a batch holds of its first image."""
+    is_whole = isinstance(values, Tensor) and values.ndim == 0
+    return values[:1] if isinstance(values, Tensor | list | tuple) and not is_whole else values
 
 
 def attack_batch(

@@ -16,7 +16,7 @@ from ansm_plugin.attacks import AttackSpec
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import LocalizerError, WeightsError
 from ansm_plugin.localizer.spec import LocalizerSpec
-from ansm_plugin.toolkits.host_batch import attack_batch, outside_as_before
+from ansm_plugin.toolkits.host_batch import attack_batch, outside_as_before, require_host_gradient
 from ansm_plugin.weights.ansm_file import AnsmFile
 from ansm_plugin.weights.names import WRAPPERS, unwrapped
 from ansm_plugin.weights.tensors import load_localizer_weights, load_strictly
@@ -44,7 +44,8 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
     the pair, both strictly.
 
     In training mode with `training_attack` the loss is that of MgR with the host's own: on the
-    suppressed attacked image plus on the suppressed original one.
+    suppressed attacked image plus on the suppressed original one. Before the first step it is
+    measured which share of the gradient comes back through the host's model.
 
     Args:
         localizer: the host's model.
@@ -66,6 +67,7 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
     ) -> None:
         super().__init__(localizer, ansm, spec)
         self.training_attack = training_attack
+        self._is_measured = False  # how much of the gradient comes back, before it is trained
         self.file = file
         self.unreached = unreached_inputs(localizer)
         if self.unreached:
@@ -80,6 +82,10 @@ class DefendedHostModel(DefendedLocalizer[nn.Module]):
 
         Shape: `image` `(B, 3, H, W)`, normalised; `shape_mask` `(B, 1, H, W)` or absent.
         """
+        if self.training and torch.is_grad_enabled() and not args and not self._is_measured:
+            with torch.autocast(image.device.type, enabled=False):
+                require_host_gradient(self.localizer, {**data, "image": image}, self.spec)
+            self._is_measured = True
         if args or not self.training or self.training_attack is None:
             return self._defended(image, *args, **data)
         attacked = self._attacked(image, self.training_attack, data)

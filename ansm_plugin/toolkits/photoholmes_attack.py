@@ -6,19 +6,23 @@ The attack changes the raw image, before the pipeline, as an attacker changes a 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ansm_plugin.attacks import attack_spec, run_attack
+from ansm_plugin.attacks.behind import modules_behind
 from ansm_plugin.attacks.black_box import square_attack
 from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T0, T1
 from ansm_plugin.localizer.call import Forward
+from ansm_plugin.localizer.gradient import Way, gradient_share
+from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits.photoholmes import wrap_pipeline
 from ansm_plugin.toolkits.photoholmes_step import IMAGE, MARK
 from ansm_plugin.toolkits.robustness import SQUARE, HostAttack, attack_plan
@@ -26,6 +30,7 @@ from ansm_plugin.toolkits.robustness import SQUARE, HostAttack, attack_plan
 Item = tuple[dict[str, Any], Tensor, str]  # data, mask (H, W), name: as a dataset gives them
 _EPS_255 = (2.0, 4.0, 8.0)
 _STEPS, _QUERIES = 10, 100
+_PROBED = 128  # pixels a side of the image that shows whether a gradient comes back
 Heatmap = Callable[[Any, dict[str, Any]], Tensor]
 
 
@@ -43,8 +48,8 @@ def evaluate_method(
     """Return a row per attack and defence, with photoholmes' metrics of a method under attack.
 
     Attacks by gradient need a differentiable way to the heatmap. It is known of TruFor and of
-    methods whose `predict` is decorated by `torch.no_grad`, such as PSCCNet; of others give
-    `heatmap`, or attack by scores alone ("square"), which serves every method.
+    methods whose `predict` is decorated by `torch.no_grad`, such as PSCCNet, and tried on one small
+    image. For others give `heatmap`, or attack by scores alone ("square"), which serves all.
 
     Args:
         method: bare, as `MethodFactory.load` gives it; it computes where it is.
@@ -57,8 +62,8 @@ def evaluate_method(
         heatmap: method and what its pipeline made -> probabilities `(H, W)`, differentiable.
 
     Raises:
-        ConfigError: the method cannot be wrapped, an attack by gradient has none, or the dataset
-            does not give raw images.
+        ConfigError: the method cannot be wrapped, no gradient comes back for an attack by it, or
+            the dataset does not give raw images.
     """
     device = str(method.device)
     pairs = {
@@ -66,9 +71,7 @@ def evaluate_method(
         DEFENDED: _Pair(*wrap_pipeline(method, preprocessing, weights, device=device)),
     }
     way = heatmap or differentiable_heatmap(method)
-    if plan is None:
-        plan = method_plan() if way else method_plan(attacks=[SQUARE])
-    _require_gradient(plan, way, method)
+    plan = _possible(plan, pairs[BARE], way)
     rows = []
     for attack in plan:
         through = pairs[BARE if attack.threat == T1 else DEFENDED]
@@ -173,7 +176,7 @@ def _attacked(
             through.scores, pixels, masks, eps, queries=attack.steps, generator=generator
         )
     else:
-        assert way is not None  # _require_gradient
+        assert way is not None  # _possible
         spec = attack_spec(attack.attack, steps=attack.steps)
         done = run_attack(through.forward(way), pixels, masks, eps, spec, generator=generator)
     image = (255 * done[0]).round().to(torch.uint8).cpu()
@@ -201,13 +204,32 @@ def _scored(pair: _Pair, items: list[Item], dataset: Any, metrics: Any) -> dict[
     return {**single, "images": len(items)}
 
 
-def _require_gradient(plan: Sequence[HostAttack], way: Heatmap | None, method: Any) -> None:
-    wanted = {attack.attack for attack in plan} - {NO_ATTACK, SQUARE}
-    if wanted and way is None:
+def _possible(
+    plan: Sequence[HostAttack] | None, bare: _Pair, way: Heatmap | None
+) -> Sequence[HostAttack]:
+    """Return the plan, or the default one; by scores alone where no gradient comes back."""
+    wanted = {attack.attack for attack in plan or ()} - {NO_ATTACK, SQUARE}
+    problem = _gradient_problem(bare, way) if plan is None or wanted else ""
+    if plan is None:
+        return method_plan(attacks=[SQUARE]) if problem else method_plan()
+    if problem:
         raise ConfigError(
-            f"no gradient of {type(method).__name__} is known, which {', '.join(sorted(wanted))} "
-            f"would need: attack by {SQUARE!r}, or give heatmap=."
+            f"no gradient of {type(bare.method).__name__} {problem}, which "
+            f"{', '.join(sorted(wanted))} would need: attack by {SQUARE!r}, or give heatmap=."
         )
+    return plan
+
+
+def _gradient_problem(bare: _Pair, way: Heatmap | None) -> str:
+    """Return why a method cannot be attacked by gradient, "" where it can; warn of a part."""
+    if way is None:
+        return "is known"
+    forward = bare.forward(way)
+    networks = nn.ModuleList(modules_behind(forward))
+    found = gradient_share(networks, LocalizerSpec(), Way(forward, _PROBED, _PROBED))
+    if found.is_partial:
+        warnings.warn(found.caution(type(bare.method).__name__), stacklevel=4)
+    return f"comes back ({found.reason})" if found.is_cut else ""
 
 
 def differentiable_heatmap(method: Any) -> Heatmap | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ IMAGE = "image"
 MARK = "ansm"
 _PLAIN = (str, int, float, bool, type(None), tuple)
 _PLACES = ("device", "training")  # settings of a method that change no output
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object without words of its own
 
 Suppressor = DefendedLocalizer[nn.Identity]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -162,8 +165,23 @@ def cache_name(method: Any, suppressor: Suppressor, *choices: object) -> str:
             parts.append((name, fingerprint(value)))
         elif isinstance(value, _PLAIN) and name not in _PLACES:
             parts.append((name, value))
+        elif not name.startswith("_") and name not in _PLACES:
+            parts.append((name, _told(value)))
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return f"{PREFIX}{type(method).__name__}_{digest[:10]}"
+
+
+def _told(setting: object) -> str:
+    """Return what tells a setting from others of its kind.
+
+    Of a function that is its name and those of functions inside: Splicebuster's estimation of its
+    mixture is one of two functions behind one decorator.
+    """
+    if not isinstance(setting, FunctionType):
+        return _ADDRESS.sub("", repr(setting))
+    cells = (cell.cell_contents for cell in setting.__closure__ or ())
+    inside = [part.__qualname__ for part in cells if isinstance(part, FunctionType)]
+    return " of ".join([setting.__qualname__, *inside])
 
 
 def _levels(image: object) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from ansm_plugin.attacks.seeds import attack_generator
 from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.evaluation.results import BARE, DEFENDED, NO_ATTACK, T0, T1, T4, T6, Threat
 from ansm_plugin.localizer.spec import LocalizerSpec
-from ansm_plugin.toolkits.host_batch import attack_batch
+from ansm_plugin.toolkits.host_batch import attack_batch, require_host_gradient
 from ansm_plugin.toolkits.host_model import DefendedHostModel
 
 Batch = dict[str, Any]
@@ -62,9 +63,15 @@ def evaluate_host(
         plan: the attacks.
         seed: decides random starts.
         spec_of: how the host normalised the images of a batch.
+
+    Raises:
+        LocalizerError: no gradient comes back to attack by, or the model fails on a batch.
     """
     is_defended = isinstance(model, DefendedHostModel)
     bare = model.localizer if isinstance(model, DefendedHostModel) else model
+    is_attacked = any(attack.attack != NO_ATTACK for attack in plan)
+    for first in islice(batches(), int(is_attacked)):  # now, not after the originals were scored
+        require_host_gradient(bare, first, spec_of(first))
     rows = []
     for attack in plan:
         through = model if attack.threat == T4 else bare

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.colour_blinded import SPEC, ColourBlinded, Decolour, forged_sample
+from support.cutting import CUTS, Answered, TwoStreams
 from support.image_files import pairs_in, photograph
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -86,6 +87,18 @@ def test_a_defended_model_is_attacked_through_its_defence() -> None:
     logits = [defended.eval()(images) for images in (around, through)]
     wrong = [float(((z > 0) != (sample.masks > 0)).float().mean()) for z in logits]
     assert wrong[1] > wrong[0]
+
+
+def test_a_model_that_cuts_the_gradient_is_named_before_it_is_attacked() -> None:
+    images, masks = torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
+    model = TwoStreams(torch.Tensor.detach)
+    for given in (model, wrap_with_ansm(model)):
+        with pytest.warns(
+            UserWarning, match=r"\d\d% of the gradient comes back through TwoStreams"
+        ):
+            ansm_plugin.attack(given, images, masks, attack="fgsm")
+    with pytest.raises(LocalizerError, match="no gradient comes back through Answered: its output"):
+        ansm_plugin.attack(Answered(CUTS["detach"]), images, masks)
 
 
 def test_a_loader_is_attacked_into_batches_that_can_be_evaluated(mine: nn.Module) -> None:

@@ -125,6 +125,25 @@ def test_other_images_are_warned_of(runs: Runs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "Differences are over 1 image that both runs share. Fewer than 3 photographs have no"),
+        (4, "Differences are over 4 images that both runs share."),
+    ],
+)
+def test_what_differences_are_over_is_said(
+    runs: Runs, tmp_path: Path, capsys: Capture, count: int, said: str
+) -> None:
+    plan = EvaluationConfig(attacks=("pgd",), eps_255=(8,), steps=3, white_box_steps=0)
+    fewer = write_run(tmp_path / "fewer", Decolour(), plan, count=count)
+    assert main(["compare", str(runs[0]), str(fewer)]) == 0
+    found = " ".join(capsys.readouterr().out.split())
+    assert said in found
+    assert ("Fewer than 3" in found) == (count < 3)
+    assert f"{count} image{'' if count == 1 else 's'} ({count} forged)" in found
+
+
+@pytest.mark.parametrize(
     ("field", "value", "said"),
     [
         ("localizer", "another", "Different localizers: "),

@@ -74,6 +74,16 @@ def test_mistakes_are_the_users_and_said(words: list[str], said: str, capsys: Ca
     assert "Traceback" not in message
 
 
+def test_weights_without_values_are_the_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    code = "import torch\ndef build():\n    return torch.nn.Conv2d(3, 1, 1, device='meta')\n"
+    (tmp_path / "empty_handed.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["doctor", "empty_handed:build", "--device", "cpu"]) == 2
+    assert "empty_handed:build have no values" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

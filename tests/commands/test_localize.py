@@ -265,6 +265,15 @@ def test_results_inside_the_folder_are_not_localized_again(folder: Path) -> None
     assert len(list(output.rglob("*.png"))) == 3
 
 
+def test_results_do_not_lie_between_the_photographs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second run would take its masks for photographs."""
+    assert main(["localize", str(folder), "--output", f"{folder}/../{folder.name}", *BRIGHT]) == 2
+    assert "is the folder of photographs and of results" in capsys.readouterr().err
+    assert sorted(p.suffix for p in folder.iterdir() if not p.name.startswith(".")) == [".png"]
+
+
 def test_two_photographs_of_one_stem_in_a_folder_keep_their_suffixes(folder: Path) -> None:
     (folder / "album").mkdir()
     for name in ("a.png", "a.bmp", "b.png"):

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin import DefendedLocalizer, load_pretrained, unwrap, wrap_with_ansm
+from ansm_plugin import DefendedLocalizer, explain, load_pretrained, unwrap, wrap_with_ansm
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.backbones.reference import build_architecture
 from ansm_plugin.localizer.call import mask_forward
+from ansm_plugin.localizer.families import describe
 from ansm_plugin.localizer.spec import IMAGENET_MEAN
 from ansm_plugin.localizer.taps import taps
 from ansm_plugin.training.losses import channelwise_kl
@@ -231,3 +232,18 @@ def check_it_is_saved_and_loaded(
         assert again.spec == defended.spec
         torch.testing.assert_close(mask_forward(again, again.spec)(pixels), before)
     unwrap(again)
+
+
+def test_what_doctor_says_is_true(case: Case) -> None:
+    localizer = build_architecture(case.name)
+    found = explain(localizer)
+    assert (found.localizer, found.spec) == (type(localizer).__name__, describe(localizer))
+    assert "it answers an image of" in found.sizes.source
+    place = "made of class and mask queries" if "mask2former" in case.name else "entry '"
+    assert f"the mask is {place}" in found.output.value
+    assert found.activation.value == "logits"
+    assert [tapped.name for tapped in found.taps] == list(case.taps)
+    assert all(tapped.shape is not None for tapped in found.taps)
+    share = found.gradient.share  # None: without training some masks do not answer
+    assert share == pytest.approx(1, abs=0.1) or "does not answer" in found.gradient.reason
+    assert all(verdict.works for verdict in found.commands)

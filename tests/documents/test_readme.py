@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "recipes/PROOF.md", "recipes/HARDENED.md")
+# Tables of figures lie in recipes/README.md and recipes/lab, which are no prose to begin with.
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "HOSTS.md"),
+    *("recipes/PROOF.md", "recipes/HARDENED.md", "recipes/CLUSTER.md"),
+    *("docs/errors.md", "docs/threats.md", "docs/walks.md"),
+    *(f"recipes/guides/{path.name}" for path in sorted((ROOT / "recipes/guides").glob("*.md"))),
+)
 MOST_WORDS = 35
 MOST_BYTES = 200_000
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -17,14 +23,17 @@ _STRUNG = re.compile(r"\d[\d.%]* ?/ ?-?\d")
 
 
 def prose(markdown: str) -> list[str]:
-    """Return the sentences outside of code, tables, headings and comments; links as their words."""
+    """Return the sentences outside of code, tables, headings and comments; links as their words.
+
+    A colon ends none.
+    """
     text = re.sub(r"<!--.*?-->", "", _FENCE.sub("\n\n", markdown), flags=re.DOTALL)
     text = re.sub(r"^(?:#|\|).*$", "\n", text, flags=re.MULTILINE)
     text = re.sub(r"^[-*] |^\d+\. ", "\n\n", text, flags=re.MULTILINE)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"`[^`]*`", "CODE", text)  # one word, whatever stands in it
     pieces = [" ".join(part.split()) for part in text.split("\n\n")]
-    return [s for p in pieces for s in re.split(r"(?<=[.:?!])[*)]* +(?=\S)", p) if s]
+    return [s for p in pieces for s in re.split(r"(?<=[.?!])[*)]* +(?=\S)", p) if s]
 
 
 def too_long(markdown: str) -> list[str]:
@@ -40,7 +49,7 @@ def strung(markdown: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_no_sentence_is_too_long_and_no_figures_are_strung(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert len(prose(text)) > 8
+    assert len(prose(text)) > 2
     assert too_long(text) == []
     assert strung(text) == []
 
@@ -49,6 +58,7 @@ def test_long_sentences_and_slashes_are_told() -> None:
     words = " ".join(["word"] * 36)
     assert too_long(f"Short. {words}.\n\n```\n{words}\n```\n\n| {words} |\n") == [f"{words}."]
     assert too_long(f"- {words[:-5]}\n- two words\n") == []
+    assert len(too_long(f"Two: {words[:-5]}.")) == 1
     assert strung("It keeps 0.79 / 0.61 of it. At 8/255 none, [here](a/1/2). `1/2`.") == [
         "It keeps 0.79 / 0.61 of it.", "At 8/255 none, here.",
     ]  # fmt: skip

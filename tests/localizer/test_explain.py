@@ -144,6 +144,11 @@ def test_nothing_works_without_a_mask() -> None:
     assert explain(nn.Conv2d(3, 1, 1, device="meta"), LocalizerSpec()).parameters == 4
 
 
+def test_nothing_works_where_the_mask_holds_nan() -> None:
+    found = explain(Answered(lambda m: m * float("nan")))
+    assert set(works(found).values()) == {"its mask holds NaN"}
+
+
 def test_what_needs_a_gradient_does_not_work_without() -> None:
     found = explain(Answered(CUTS["numpy"]), LocalizerSpec(taps=("stem",)))
     assert "Can't call numpy()" in page(found)
@@ -156,6 +161,7 @@ def test_what_needs_taps_does_not_work_without() -> None:
     assert "--localizer-taps" in works(explain(Answered()))["train ffa"]
     found = explain(Answered(), facts=Facts(taps=("stem",)))
     assert set(works(found).values()) == {""}
+    assert "yes: calibrate, train mgr (with --ansm FILE)" in page(found)
     assert "stem: 8 channels at 4096 places" in page(found)
     broken = explain(Answered(), facts=Facts(taps=("stem", "sten")))
     assert "sten gives no feature" in works(broken)["train two-stage"]

@@ -111,6 +111,14 @@ def test_memory_that_runs_out_is_no_cut() -> None:
     assert measured(Answered(full)).share is None
 
 
+def test_a_localizer_of_single_images_is_measured() -> None:
+    def one(logits: Tensor) -> Tensor:
+        assert len(logits) == 1
+        return logits
+
+    assert gradient_share(Answered(one), LocalizerSpec()).share == pytest.approx(1, abs=0.05)
+
+
 def test_measuring_leaves_no_trace(unet: nn.Module) -> None:
     unet.train()
     next(iter(unet.parameters())).requires_grad_(False)
@@ -167,7 +175,7 @@ def test_an_evaluation_asks_for_a_gradient_where_an_attack_needs_it(threats: Any
         require_attackable(defended, config, ())
 
 
-@pytest.mark.parametrize("cut", ["numpy", "no backward"])
+@pytest.mark.parametrize("cut", ["numpy", "no backward", "in place"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_attack_says_it_in_our_words(cut: str, whole: bool) -> None:
     """Torch's own are "Can't call numpy() on Tensor that requires grad" and the like."""

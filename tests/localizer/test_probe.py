@@ -208,6 +208,16 @@ def test_a_size_that_is_not_taken_is_followed_by_a_larger_one() -> None:
     assert seen == [64, 256, 259]  # the last one for the stride
 
 
+def test_a_localizer_of_single_images_is_seen() -> None:
+    def one(mask: Tensor) -> Tensor:
+        assert len(mask) == 1
+        return mask.sigmoid()
+
+    spec, said = described(Mine(one))
+    assert (spec.activation, spec.stride) == ("sigmoid", 1)
+    assert "taken for probabilities" in said
+
+
 def test_two_small_calls_are_all() -> None:
     seen: list[tuple[int, ...]] = []
     model = Mine(lambda x: seen.append(tuple(x.shape)) or x)  # type: ignore[func-returns-value]

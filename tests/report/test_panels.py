@@ -11,10 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from ansm_plugin import wrap_with_ansm
+from ansm_plugin.ansm import ANSM, Architecture
+from ansm_plugin.data.samples import Sample
 from ansm_plugin.evaluation import Evaluation
+from ansm_plugin.evaluation.config import EvaluationConfig
 from ansm_plugin.evaluation.results import Row, Rows
-from ansm_plugin.report.panels import Panel, save_panel
+from ansm_plugin.report.panels import Panel, save_panel, save_pictures
 from ansm_plugin.report.summary import save_summary
+from tests.support.cutting import CUTS, Answered
 
 
 def _panel(path: Path, mask: torch.Tensor | None = None, title: str = "photo") -> Path:
@@ -67,6 +72,20 @@ def test_panel_amplifies_noise_twentyfold(tmp_path: Path) -> None:
 def test_panel_of_an_authentic_image_is_drawn(tmp_path: Path) -> None:
     """An empty mask has no F1 to show and is no error."""
     assert _panel(tmp_path / "panel.png", mask=torch.zeros(1, 12, 20)).stat().st_size > 1000
+
+
+def test_an_evaluation_by_answers_alone_needs_no_gradient_for_its_pictures(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    thin = Architecture(widths=(4,), encoder_blocks=(1,), decoder_blocks=())
+    sample = Sample(torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16), ("a",))
+    config = EvaluationConfig(threats=("T0", "T6"), attacks=("fgsm",))
+    drawn = {}
+    for name, model in (("detached", Answered(CUTS["detach"])), ("whole", Answered())):
+        defended = wrap_with_ansm(model, ansm=ANSM(thin))
+        found = save_pictures(defended, [sample], evaluation, config, tmp_path / name)
+        drawn[name] = [path.name for path in found]
+    assert drawn == {"detached": ["summary.png"], "whole": ["summary.png", "01.png"]}
 
 
 def test_summary_plot_has_a_curve_per_attack_and_defence(

@@ -116,9 +116,13 @@ def test_gated_reads_as_what_was_done(tmp_path: Path) -> None:
     assert "gated" not in elements([one], tmp_path).text
 
 
-def test_without_an_attack_score_nothing_is_said_of_one(tmp_path: Path) -> None:
+def test_without_an_attack_score_it_is_said_alone_how_to_get_one(tmp_path: Path) -> None:
     one = replace(record(0, tmp_path), attack_score=None, attack_words=attack_words(None))
-    assert "ttack" not in elements([one], tmp_path).text
+    text = elements([one], tmp_path).text
+    assert "No attack score was computed: --no-attack-score was given, or the ANSM was" in text
+    assert text.count("ttack") == 2  # the other one is the option
+    bare = photographs_page([one], replace(ABOUT, ansm=None), tmp_path)
+    assert "ttack" not in Elements(bare).text
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,16 @@ class QuantisedStreams(HostModel):
         return super().forward(image, mask, **kwargs)
 
 
+class HalfDetached(HostModel):
+    """A host's model that lets a part of the gradient through, or none: Cat_Net detaches."""
+
+    share = 0.5
+
+    def forward(self, image: Tensor, mask: Tensor, **kwargs: Any) -> dict[str, Any]:
+        seen = self.share * image + (1 - self.share) * image.detach()
+        return super().forward(seen, mask, **kwargs)
+
+
 def trained(pair: DefendedHostModel) -> DefendedHostModel:
     """Let an ANSM change every pixel."""
     assert isinstance(pair.ansm, ANSM)

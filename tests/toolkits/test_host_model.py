@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from host_models import HostModel, TwoStreams, trained
+from host_models import HalfDetached, HostModel, TwoStreams, trained
 from torch import Tensor
 
 from ansm_plugin.ansm import ANSM
@@ -86,6 +86,23 @@ def test_the_hosts_training_can_attack(batch: Batch) -> None:
     assert torch.equal(output["backward_loss"], losses["attacked_loss"] + losses["original_loss"])
     output["backward_loss"].backward()
     assert all(p.grad is None for p in pair.localizer.parameters())
+
+
+@pytest.mark.parametrize("attack", [None, TrainingAttack(attack_spec("fgsm"), 8)])
+def test_training_says_once_that_the_gradient_is_cut(
+    batch: Batch, attack: TrainingAttack | None
+) -> None:
+    pair = defend(HalfDetached(), SPEC, training_attack=attack).train()
+    with torch.no_grad():
+        pair(**batch)  # as IMDLBenCo tests with --no_model_eval
+    with pytest.warns(UserWarning, match="of the gradient comes back through HalfDetached"):
+        pair(**batch)
+    pair(**batch)  # warnings are errors here
+    cut = defend(HalfDetached(), SPEC, training_attack=attack).train()
+    cut.localizer.share = 0.0
+    with pytest.raises(LocalizerError, match="no gradient comes back through HalfDetached"):
+        cut(**batch)
+    cut.eval()(**batch)
 
 
 def test_an_attack_stays_in_its_ball_and_out_of_the_padding(batch: Batch) -> None:

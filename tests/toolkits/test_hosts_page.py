@@ -59,8 +59,9 @@ def test_the_methods_named_for_photoholmes_are_those_that_are_served() -> None:
         wrap(*load(name))
     for name in ("noisesniffer", "splicebuster", "zero"):
         wrap(*load(name))
-    with pytest.raises(ConfigError, match="CatNet reads"):
-        wrap(*load("catnet"))
+    for name, kind in (("catnet", "CatNet"), ("dq", "DQ")):
+        with pytest.raises(ConfigError, match=f"{kind} reads dct_coefficients"):
+            wrap(*load(name))
 
 
 def test_the_yaml_for_forensichub_builds_a_model(folder: Path, hub: ModuleType) -> None:

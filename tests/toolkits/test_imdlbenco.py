@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from host_models import HostModel, trained
+from host_models import HalfDetached, HostModel, trained
 
-from ansm_plugin.errors import ConfigError
+from ansm_plugin.errors import ConfigError, LocalizerError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.toolkits import imdlbenco, robustness
 from ansm_plugin.toolkits.host_model import DefendedHostModel, defend
@@ -248,6 +248,26 @@ def test_attacks_are_scored_with_and_without_the_defence(batch: Batch) -> None:
     # Fresh: the same with and without, and an attack that takes something away.
     assert rows[0]["pixel-level F1"] == rows[1]["pixel-level F1"] > rows[4]["pixel-level F1"]
     assert rows[4]["pixel-level F1"] == rows[5]["pixel-level F1"]
+
+
+@pytest.mark.usefixtures("benco")
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_model_that_cuts_the_gradient_is_named_before_it_is_attacked(
+    batch: Batch, padded: bool
+) -> None:
+    if padded:
+        batch["shape_mask"] = torch.ones_like(batch["mask"])
+    plan = attack_plan(["fgsm"], [8.0], 1, is_defended=False)
+    model = HalfDetached().eval()
+    with pytest.warns(UserWarning, match=r"\d\d% of the gradient comes back through HalfDetached"):
+        evaluate_host(model, lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
+    model.share = 0.0
+    scored: list[Any] = []
+    model.register_forward_hook(lambda _, given, output: scored.append(len(output["pred_mask"])))
+    with pytest.raises(LocalizerError, match="no gradient comes back through HalfDetached"):
+        evaluate_host(model, lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
+    assert set(scored) == {1}  # one image was tried, the batch was not scored
+    evaluate_host(model, lambda: iter([batch]), plan[:1], seed=0, spec_of=spec_of)
 
 
 @pytest.mark.usefixtures("benco")

@@ -199,6 +199,18 @@ def test_the_name_tells_what_changes_outputs(host: ModuleType, weights: str) -> 
     assert all(n.startswith(("ANSM_TruFor_", "ANSM_EXIFAsLanguage_")) for n in names)
 
 
+def test_settings_that_are_objects_are_told_by_the_name(host: ModuleType, weights: str) -> None:
+    methods = importlib.import_module("photoholmes.methods.methods")
+
+    def name(**options: Any) -> str:
+        pair = host.MethodFactory.load("splicebuster", config=options)
+        return type(wrap_pipeline(*pair, weights)[0]).__name__
+
+    assert name() == name(features=methods.FeaturesConfig())
+    finer = name(features=methods.FeaturesConfig(stride=4))
+    assert len({name(), finer, name(mixture="gaussian")}) == 3
+
+
 # --- inside the method ----------------------------------------------------------------------------
 
 

@@ -159,11 +159,13 @@ def test_without_a_plan_the_attack_is_what_the_method_allows(
     for name, value in (("_EPS_255", (8.0,)), ("_STEPS", 2), ("_QUERIES", 4)):
         monkeypatch.setattr(f"ansm_plugin.toolkits.photoholmes_attack.{name}", value)
     asked = {}
-    for name in ("psccnet", "focal"):
+    for name in ("psccnet", "focal", "adaptive_cfa_net"):
         pair = host.MethodFactory.load(name)
         rows = evaluate_method(*pair, columbia(), metrics("f1"), weights)
         asked[name] = {row["attack"] for row in rows}
-    assert asked == {"psccnet": {"none", "pgd"}, "focal": {"none", "square"}}
+    by_scores = {"none", "square"}
+    expected = {"psccnet": {"none", "pgd"}, "focal": by_scores, "adaptive_cfa_net": by_scores}
+    assert asked == expected
 
 
 def test_metrics_that_are_no_number_are_left_out(host: ModuleType, weights: str) -> None:
@@ -178,6 +180,30 @@ def test_an_attack_without_a_gradient_is_refused(host: ModuleType, weights: str)
     plan = method_plan(["pgd"], **SHORT)
     with pytest.raises(ConfigError, match="no gradient of Zero is known, which pgd would need"):
         evaluate_method(*pair, columbia(), metrics("f1"), weights, plan=plan)
+
+
+def test_a_gradient_that_does_not_come_back_is_refused(host: ModuleType, weights: str) -> None:
+    """Its `predict` is decorated by `no_grad`, but writes over its own numbers."""
+    pair = host.MethodFactory.load("adaptive_cfa_net")
+    plan = method_plan(["fgsm", "pgd"], **SHORT)
+    with pytest.raises(
+        ConfigError, match=r"AdaptiveCFANet comes back \(.*inplace.*which fgsm, pgd"
+    ):
+        evaluate_method(*pair, columbia(), metrics("f1"), weights, plan=plan)
+
+
+def test_a_part_of_the_gradient_is_warned_of(host: ModuleType, weights: str) -> None:
+    method, preprocessing = host.MethodFactory.load("psccnet")
+
+    def heatmap(given: Any, data: dict[str, Any]) -> Tensor:
+        image = data["image"][None]
+        return (given.head(image) + given.head(image.detach()))[0, 0].sigmoid()
+
+    plan = method_plan(["fgsm"], **SHORT)
+    with pytest.warns(UserWarning, match=r"\d\d% of the gradient comes back through PSCCNet"):
+        evaluate_method(
+            method, preprocessing, columbia(), metrics("f1"), weights, plan=plan, heatmap=heatmap
+        )
 
 
 def test_a_dataset_that_is_preprocessed_already_is_refused(host: ModuleType, weights: str) -> None:

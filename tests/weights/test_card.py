@@ -183,6 +183,15 @@ def test_export_writes_the_folder_from_files(
     assert "pass --force" in capsys.readouterr().err
 
 
+def test_a_module_that_came_with_a_name_brings_its_licence(tmp_path: Path) -> None:
+    assert main(["export", "--localizer", "forensic-unet", "--hub", str(tmp_path / "named")]) == 0
+    assert "license: apache-2.0" in (tmp_path / "named" / "README.md").read_text()
+    path = AnsmFile.read(packaged_file()).write(tmp_path / "mine.safetensors")
+    own = ["--localizer", "forensic-unet", "--ansm", str(path), "--hub", str(tmp_path / "own")]
+    assert main(["export", *own]) == 0
+    assert "license: unknown" in (tmp_path / "own" / "README.md").read_text()
+
+
 def test_export_of_an_ansm_for_another_localizer_needs_its_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,9 +203,13 @@ def test_export_of_an_ansm_for_another_localizer_needs_its_name(
 
 
 def packaged() -> AnsmFile:
+    return AnsmFile.read(packaged_file())
+
+
+def packaged_file() -> Path:
     from ansm_plugin.backbones.reference import packaged_ansm
 
-    return AnsmFile.read(packaged_ansm())
+    return packaged_ansm()
 
 
 @pytest.mark.parametrize(

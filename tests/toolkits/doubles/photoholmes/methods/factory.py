@@ -40,6 +40,12 @@ _PIPELINES: dict[str, tuple[type[Any], list[Any], list[str], list[str]]] = {
         _IMAGE,
         ["image", "image_99"],
     ),
+    "dq": (
+        methods.DQ,
+        [steps.GetImageSize(), steps.ToNumpy()],
+        ["image", "dct_coefficients"],
+        ["dct_coefficients", "image_size"],
+    ),
     "catnet": (methods.CatNet, [steps.GetImageSize()], _JPEG, ["x", "qtable", "image_size"]),
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -112,12 +114,14 @@ class EXIFAsLanguage(BaseMethod):
 
 
 class AdaptiveCFANet(BaseTorchMethod):
-    """Takes the size of the image as well."""
+    """Takes the size of the image as well; writes over numbers that a gradient would need."""
 
     @torch.no_grad()
     def predict(self, image: Tensor, image_size: tuple[int, int]) -> Tensor:
         self.seen.append(image)
-        return image.mean(0).clamp(0, 1)
+        chances = torch.exp(-image.abs())
+        chances[1] = chances[0]
+        return chances.mean(0)
 
     def benchmark(self, image: Tensor, image_size: tuple[int, int]) -> dict[str, Any]:
         return {"heatmap": self.predict(image, image_size), "mask": None, "detection": None}
@@ -136,8 +140,39 @@ class Noisesniffer(BaseMethod):
         return {"heatmap": None, "mask": mask, "detection": mask.max().view(1)}
 
 
+@dataclass
+class FeaturesConfig:
+    """Settings that Splicebuster keeps as one object."""
+
+    block_size: int = 128
+    stride: int = 8
+
+
+def _with_a_check(estimate: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*given: Any) -> Any:
+        return estimate(*given)
+
+    return wrapper
+
+
+@_with_a_check
+def gaussian_mahalanobis(image: NDArray[Any]) -> NDArray[Any]:
+    return image
+
+
+@_with_a_check
+def gaussian_uniform_em(image: NDArray[Any]) -> NDArray[Any]:
+    return 1 - image
+
+
 class Splicebuster(BaseMethod):
-    """A grey array in [0, 1]."""
+    """A grey array in [0, 1]; two of its settings are an object and a decorated function."""
+
+    def __init__(self, mixture: str = "uniform", features: FeaturesConfig | None = None) -> None:
+        super().__init__()
+        self.features = features or FeaturesConfig()
+        both = {"uniform": gaussian_uniform_em, "gaussian": gaussian_mahalanobis}
+        self.mahalanobis_estimation = both[mixture]
 
     def predict(self, image: NDArray[Any]) -> NDArray[Any]:
         self.seen.append(image)
@@ -157,6 +192,13 @@ class Zero(BaseMethod):
     def benchmark(self, image: NDArray[Any], image_99: NDArray[Any]) -> dict[str, Any]:
         mask = torch.from_numpy(self.predict(image, image_99)).float()
         return {"heatmap": None, "mask": mask, "detection": None}
+
+
+class DQ(BaseMethod):
+    """Reads DCT coefficients of the file, and of the image nothing but its size."""
+
+    def benchmark(self, dct_coefficients: Any, image_size: tuple[int, int]) -> dict[str, Any]:
+        return {"heatmap": torch.zeros(image_size), "mask": None, "detection": None}
 
 
 class CatNet(BaseTorchMethod):
