@@ -21,6 +21,7 @@ from ansm_plugin.errors import TrainingError
 from ansm_plugin.localizer.call import Forward, mask_forward
 from ansm_plugin.localizer.folding import folded
 from ansm_plugin.localizer.gradient import require_gradient
+from ansm_plugin.localizer.modes import device_of, frozen_eval
 from ansm_plugin.localizer.quick import quick_forward
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.localizer.tapped import require_taps
@@ -34,6 +35,8 @@ from ansm_plugin.training.kept import kept_crops
 from ansm_plugin.training.sending import sent
 from ansm_plugin.training.step import WHOLE, Logs, Share, Step, StepOutput, Turn
 from ansm_plugin.weights.ansm_file import Provenance, identify
+
+_ALIVE = 0.01  # share of pixels that differ from the rest; of a module that learns nearly all do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,11 +228,37 @@ class Setup:
         suppressed = add(images, self.ansm.bounded(raw))
         return Suppressed(suppressed, self.stage.saturation_penalty * penalty, saturated_share(raw))
 
-    def require_unsaturated(self, logs: Logs) -> None:
-        """Raise TrainingError where the share `saturated` of a step is above the stage's limit."""
+    def require_learning(self, logs: Logs) -> None:
+        """Raise TrainingError where no gradient is left: too much is saturated, or all is dead.
+
+        Args:
+            logs: of a step, with the share `saturated`.
+        """
+        if is_dead(self.ansm):
+            raise TrainingError(
+                "the ANSM adds the same to every pixel of every image: the ReLUs of its last "
+                "features are dead, and no gradient is left to learn from. Begin again with a "
+                "lower learning_rate or a longer warmup."
+            )
         if logs["saturated"] > self.stage.saturation_limit:
             raise TrainingError(
                 f"{logs['saturated']:.0%} of the perturbation is saturated (limit "
                 f"{self.stage.saturation_limit:.0%}): no gradient is left to learn from. Lower "
                 "learning_rate or raise saturation_penalty."
             )
+
+
+def is_dead(ansm: ANSM) -> bool:
+    """Return whether a module that was trained gives one constant, whatever the image.
+
+    A network without normalisation that learns too fast ends so, and nothing else shows it: its
+    losses stay those of the bare localizer. A pixel in a thousand may be left alive.
+    """
+    device = device_of(ansm)
+    images = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(device)
+    if device.type == "meta" or ansm.is_identity:
+        return False
+    with torch.no_grad(), frozen_eval(ansm):
+        raw = ansm.raw(images)
+    constant = raw.flatten(2).median(-1).values[..., None, None]
+    return float((raw != constant).float().mean()) < _ALIVE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -71,3 +72,23 @@ def test_the_limit_of_saturation_comes_with_the_step(recipe: str) -> None:
     require({"loss": float(loss.detach()), "saturated": 0.2})
     with pytest.raises(TrainingError, match=r"30% of the perturbation is saturated \(limit 20%\)"):
         require({"loss": float(loss.detach()), "saturated": 0.3})
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_module_whose_last_features_died_stops_the_training(
+    norm: Literal["none", "batch"],
+) -> None:
+    setup = setup_on("cpu")
+    setup.defended.ansm = ansm = ANSM(replace(THIN, norm=norm)).train()
+    require, logs = setup.require_learning, {"saturated": 0.0}
+    require(logs)  # a fresh one adds nothing, and learns
+    nn.init.normal_(ansm.trunk.head.weight)
+    before = {name: tensor.clone() for name, tensor in ansm.state_dict().items()}
+    require(logs)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in ansm.state_dict().items())
+    last = [m for m in ansm.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)][-2]
+    assert last.bias is not None
+    nn.init.constant_(last.weight, 0)
+    nn.init.constant_(last.bias, -1)
+    with pytest.raises(TrainingError, match=r"ReLUs of its last features are dead.*lower learn"):
+        require(logs)
