@@ -24,7 +24,7 @@ from ansm_plugin.localizer.modes import frozen_eval
 from ansm_plugin.recipes.knowing import Hardened, Material, draw_search, version_masks
 from ansm_plugin.recipes.overfitting import Watch, hold_out
 from ansm_plugin.recipes.prices import Views, priced
-from ansm_plugin.recipes.run import AnsmRun, start_with
+from ansm_plugin.recipes.run import AnsmRun, set_aside, start_with
 from ansm_plugin.recipes.stage import Setup, Stage, Suppressed
 from ansm_plugin.recipes.tuning import Tune, merged, tunable_copy, tuned_parameters
 from ansm_plugin.system.progress import Progress, silent
@@ -124,6 +124,7 @@ def write_weights(run: AnsmRun, setup: Setup, logs: dict[str, float]) -> Path:
     if recipe.tune != "none":
         given, tuned = run.setup.defended.localizer, merged(setup.defended.localizer)
         table = run.trainings[NAME]["recipe"]
+        set_aside(adapter)
         save_adapter(tuned, given, adapter, recipe=table, parent=run.parent)
     if recipe.alone:
         return adapter

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ class Run:
         fit(training, module, step, config, folder=self.output, identity=identity, progress=watch)
 
         def keep() -> Path:
+            set_aside(self.output / f"{training}.safetensors")
             path = write(last)
             discard_checkpoint(self.output, training)
             return path
@@ -257,3 +259,15 @@ class AnsmRun(Run):
 
     def _weights(self, training: str) -> Path:
         return self.output / f"{training}.safetensors"
+
+
+def set_aside(path: Path) -> None:
+    """Rename weights that an earlier run left where others are about to be written, and say so."""
+    if not path.exists():
+        return
+    names = (path.with_name(f"{path.stem}-before-{n}{path.suffix}") for n in count(1))
+    free = next(name for name in names if not name.exists())
+    path.rename(free)
+    warnings.warn(
+        f"{path} held the weights of an earlier run: {free.name} has them now.", stacklevel=2
+    )

@@ -127,6 +127,23 @@ def test_a_run_that_goes_on_reads_the_crops_that_took_long(
     assert all(one[key].equal(other[key]) for key in one)
 
 
+@pytest.mark.parametrize("name", ["localizer", "mgr", "hardened"])
+def test_weights_of_an_earlier_run_are_renamed_not_replaced(
+    tmp_path: Path, make: Make, name: str
+) -> None:
+    run, tune = recipe_module(name).run, {"tune": "all"} if name == "hardened" else {}
+    config = make(name, **tune)
+    folder = tmp_path / "run"
+    path = run(config, folder, silently)
+    first = {file.stem: file.read_bytes() for file in folder.glob("*.safetensors")}
+    data = replace(config.data, seed=config.data.seed + 1)
+    with pytest.warns(UserWarning, match=r"held the weights of an earlier run: \w+-before-1"):
+        assert run(replace(config, data=data), folder, silently) == path
+    assert path.read_bytes() != first[name]
+    for stem, content in first.items():
+        assert (folder / f"{stem}-before-1.safetensors").read_bytes() == content
+
+
 # --- claim ----------------------------------------------------------------------------------------
 
 
