@@ -25,7 +25,7 @@ SMALL_LOCALIZER = "forensic-unet"  # trains in minutes: what recipes and tests b
 _VARIABLE = "ANSM_LOCALIZER"
 DEFAULT_LOCALIZER = os.environ.get(_VARIABLE) or "photo"
 # Weights whose data allow research alone, so that they are no part of the package.
-RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn")
+RESEARCH = ("bsds-cnn", "bsds-transformer", "casia1-cnn", "photo-research")
 _INSTALL = "pip install ./recipes/lab/weights"
 
 

@@ -35,16 +35,10 @@ NAMES = {
     "transformer": "smp:Segformer?encoder_name=mit_b0",
 }
 ANSM = "ANSM: `bash recipes/lab/independent.sh {row} BEDS RUNS`."
-OLD = ("casia1-cnn",)  # whose ANSM is that of version 0.1
 NOTE = """\
 Wrong masks and foreign noise are among the attacks of T1. Intervals, every attack, and what the
 module writes: `../results/truth-{row}.json` and `../results/truth-{row}.html`. T4, where it
 was measured, is an estimate on fewer images: `../results/truth-{row}-t4.json`."""
-OLD_NOTE = """\
-Attacks of T1 are told the true mask here. With wrong masks and foreign noise among them, eight
-images give far less back: `../results/truth-{row}.json`. Intervals and other attacks:
-`../results/{row}.json` and `../results/{row}.html`."""
-OLD_ANSM = "ANSM: by the same script."
 CARD = """\
 # {row}
 
@@ -103,7 +97,7 @@ def publish(row: str, runs: Path, beds: Path) -> None:
 
 def measured(row: str) -> list[Path]:
     """Return the published evaluations that the figures of a card come from."""
-    names = [row] if row in OLD else [f"truth-{row}", f"truth-{row}-t4"]
+    names = (f"truth-{row}", f"truth-{row}-t4")
     return [path for path in (RESULTS / f"{name}.json" for name in names) if path.exists()]
 
 
@@ -132,8 +126,8 @@ def card(row: str) -> str:
         name=NAMES[kind],
         data=DATA[bed],
         encoder=encoder if kind == "cnn" else "",
-        ansm=OLD_ANSM if row in OLD else ANSM.format(row=row),
-        note=(OLD_NOTE if row in OLD else NOTE).format(row=row),
+        ansm=ANSM.format(row=row),
+        note=NOTE.format(row=row),
         metrics=_metrics(joined(",".join(str(path) for path in measured(row)))),
     )
 

@@ -16,7 +16,7 @@ PAIRS = {
     "forensic-unet": "independent.json,bound-forensic-unet.json",
     "bsds-cnn": "truth-bsds-cnn.json,truth-bsds-cnn-t4.json",
     "bsds-transformer": "truth-bsds-transformer.json,truth-bsds-transformer-t4.json",
-    "casia1-cnn": "truth-casia1-cnn.json",
+    "casia1-cnn": "truth-casia1-cnn.json,truth-casia1-cnn-t4.json",
 }
 MOST_LINES = 45
 
