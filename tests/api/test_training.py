@@ -76,6 +76,7 @@ def test_a_localizer_and_a_loader_of_the_users_own_are_trained_with(tmp_path: Pa
     assert sorted(p.name for p in written.data.images.iterdir()) == ["000001.png", "000002.png"]
 
 
+@pytest.mark.filterwarnings("ignore:.*held the weights of an earlier run")
 def test_other_images_are_another_training(tmp_path: Path) -> None:
     """So crops of the first ones are not taken for theirs."""
     images, masks, _ = forged_sample(2, size=40)

@@ -116,6 +116,7 @@ WORDS = {
     "that of the localizer's card",
     "the size of the first images",
     "free where the localizer allows it",
+    "what `ansm models` says of one that comes with its localizer",
     "all but eot",
     "0",  # of --abstain: its value alone
 }

@@ -41,6 +41,7 @@ QUICK = FitConfig(
 )
 THIN = Architecture(widths=(4, 6), encoder_blocks=(1, 1), decoder_blocks=(1,))
 Fields = Callable[..., dict[str, Any]]
+RENAMED = "ignore:.*held the weights of an earlier run"  # other choices in one folder
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +223,7 @@ def test_a_stage_leaves_the_localizer_alone(tmp_path: Path, stage: Fields, name:
     assert not any(m._forward_hooks for m in victim.modules())
 
 
+@pytest.mark.filterwarnings(RENAMED)
 def test_a_second_run_attacks_nothing_anew(tmp_path: Path, stage: Fields) -> None:
     ffa.run(ffa_recipe(stage), tmp_path)
     times = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "attacked").iterdir()}
@@ -236,7 +238,8 @@ def test_a_finished_run_is_kept_and_says_so(tmp_path: Path, stage: Fields) -> No
     with pytest.warns(UserWarning, match="exactly these choices, so nothing was trained"):
         assert ffa.run(ffa_recipe(stage), tmp_path) == path
     assert path.stat().st_mtime_ns == written
-    ffa.run(ffa_recipe(stage, saturation_penalty=0.2), tmp_path)
+    with pytest.warns(UserWarning, match="held the weights of an earlier run: ffa-before-1"):
+        ffa.run(ffa_recipe(stage, saturation_penalty=0.2), tmp_path)
     assert path.stat().st_mtime_ns != written
 
 
@@ -305,6 +308,7 @@ def test_two_stage_equals_its_stages_one_by_one(tmp_path: Path, stage: Fields) -
     assert same(both, second)
 
 
+@pytest.mark.filterwarnings(RENAMED)
 def test_other_choices_of_stage_2_do_not_repeat_stage_1(tmp_path: Path, stage: Fields) -> None:
     first, second, third = Watcher(), Watcher(), Watcher()
     two_stage.run(two_stages(stage), tmp_path, first)
@@ -315,6 +319,7 @@ def test_other_choices_of_stage_2_do_not_repeat_stage_1(tmp_path: Path, stage: F
     assert [len(w.steps_of("mgr")) for w in (first, second, third)] == [4, 4, 4]
 
 
+@pytest.mark.filterwarnings(RENAMED)
 def test_another_localizer_repeats_stage_1(tmp_path: Path, stage: Fields) -> None:
     trained = tmp_path / "other.safetensors"
     two_stage.run(two_stages(stage), tmp_path / "run")
