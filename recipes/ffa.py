@@ -100,7 +100,7 @@ def make_step(setup: Setup, ffa: Ffa) -> Step:
         suppressed = setup.suppress(attacked)
         loss = align(ffa, features(suppressed.images), clean)
         logs = {"saturated": suppressed.saturated}
-        return StepOutput(loss + suppressed.penalty, logs, setup.require_learning)
+        return StepOutput(loss + suppressed.penalty, logs, setup.requirement(turn.index))
 
     return step
 

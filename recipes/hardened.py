@@ -180,7 +180,7 @@ def make_step(setup: Setup, hardened: Hardened, *, alone: bool = False) -> Step:
         logs: dict[str, float | Tensor] = {"saturated": suppressed.saturated}
         logs |= watch.look(turn.index, steps)
         total = loss if price is None else loss + price
-        return StepOutput(total + suppressed.penalty, logs, setup.require_learning)
+        return StepOutput(total + suppressed.penalty, logs, setup.requirement(turn.index))
 
     return step
 

@@ -136,7 +136,7 @@ def make_step(setup: Setup, mgr: Mgr) -> Step:
             losses += [price]
         loss = sum(losses[1:], start=losses[0])
         logs = {"saturated": suppressed.saturated}
-        return StepOutput(loss + suppressed.penalty, logs, setup.require_learning)
+        return StepOutput(loss + suppressed.penalty, logs, setup.requirement(turn.index))
 
     return step
 

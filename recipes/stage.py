@@ -36,6 +36,7 @@ from ansm_plugin.training.sending import sent
 from ansm_plugin.training.step import WHOLE, Logs, Share, Step, StepOutput, Turn
 from ansm_plugin.weights.ansm_file import Provenance, identify
 
+_LOOKS = 100  # steps between two looks at whether the module is dead
 _ALIVE = 0.01  # share of pixels that differ from the rest; of a module that learns nearly all do
 
 
@@ -228,18 +229,29 @@ class Setup:
         suppressed = add(images, self.ansm.bounded(raw))
         return Suppressed(suppressed, self.stage.saturation_penalty * penalty, saturated_share(raw))
 
+    def requirement(self, index: int) -> Callable[[Logs], None]:
+        """Return what the numbers of a step must fulfil; every hundredth looks for death, too.
+
+        That takes a pass, and on a GPU the host would wait for it in every step.
+        """
+        return self.require_learning if (index + 1) % _LOOKS == 0 else self.require_unsaturated
+
     def require_learning(self, logs: Logs) -> None:
         """Raise TrainingError where no gradient is left: too much is saturated, or all is dead.
 
         Args:
             logs: of a step, with the share `saturated`.
         """
+        self.require_unsaturated(logs)
         if is_dead(self.ansm):
             raise TrainingError(
                 "the ANSM adds the same to every pixel of every image: the ReLUs of its last "
                 "features are dead, and no gradient is left to learn from. Begin again with a "
                 "lower learning_rate or a longer warmup."
             )
+
+    def require_unsaturated(self, logs: Logs) -> None:
+        """Raise TrainingError where the share `saturated` of a step is above the stage's limit."""
         if logs["saturated"] > self.stage.saturation_limit:
             raise TrainingError(
                 f"{logs['saturated']:.0%} of the perturbation is saturated (limit "

@@ -27,8 +27,8 @@ learn() { # OUTPUT START STEPS LEARNING_RATE SEED AUTHENTIC [OPTIONS]
             --fit.batch-size 8 --fit.learning-rate "$4" --fit.weight-decay 0.01 \
             --fit.averaging 0.998 --fit.precision fp32 --fit.warmup 100 "${@:7}"
 }
-# The published second stage began from a half-precision file of the first. More authentic crops, of other seeds, as soon as it finds forgeries: it marks less where nobody
-# forged. The last stage knows pictures whose last save loses nothing, too.
+# The published second stage began from a half-precision file of the first. More authentic crops, of
+# other seeds, as soon as it finds forgeries: it marks less where nobody forged. The last stage knows pictures whose last save loses nothing, too.
 if [ ! -e "$runs/photo.safetensors" ]; then
     learn localizer "$encoder" 4600 8e-4 5 0.15
     learn localizer-2 "$runs/localizer/localizer.safetensors" 4000 6e-4 9 0.3

@@ -18,7 +18,8 @@ mkdir -p "$runs"
 [ -e "$runs/research" ] || lab research "$data" "$cameras" "$runs/splits.csv" "$runs/research"
 
 # No host and no donor of CASIA1's test part is in its training part.
-ansm train localizer --localizer "$architecture" --start ansm_plugin/assets/photo.safetensors \
+[ -e "$runs/localizer/localizer.safetensors" ] ||
+    ansm train localizer --localizer "$architecture" --start ansm_plugin/assets/photo.safetensors \
     --output "$runs/localizer" --data.images "$runs/research/photographs" \
     --data.style photographic --data.photographic.labels "$runs/research/labels" \
     --data.mixed "$runs/casia1/train:0.45,$runs/research/authentic:0.15" --data.count 16000 \
