@@ -126,6 +126,10 @@ def unknown(name: str, others: list[str]) -> str:
     if how := not_installed(name):
         return how + end
     known = catalogue()
+    localizer, plus, weights = name.partition("+")
+    if plus and localizer in known:
+        how = f" Here the name is {localizer!r}; commands that use an ANSM take `--ansm {weights}`."
+        end = how + end
     near = [n for n in nearest(name, [*known, *RESEARCH]) if n not in known]
     said = f" {not_installed(near[0])}" if near else ""
     return unknown_name("localizer", name, [*known, *others]) + said + end

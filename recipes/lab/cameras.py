@@ -2,11 +2,13 @@
 
     PYTHONPATH=recipes python -m lab.cameras split PHOTOGRAPHS OUTPUT
     PYTHONPATH=recipes python -m lab.cameras bed OUTPUT/test BED [COUNT [SIDE]]
+    PYTHONPATH=recipes python -m lab.cameras densities OUTPUT/train FOLDER
 
 `split` copies files to `OUTPUT/train` and `OUTPUT/test`; the files of one camera, whose names
 differ in a number at most, come to the same side, and no photograph of the test side is host or
 donor of anything in training. `bed` writes forged JPEG files at the qualities that evidence has (75
-to 95), with masks, and a quarter authentic ones with empty masks.
+to 95), with masks, and a quarter authentic ones with empty masks. `densities` writes photographs as
+they are, at half and at about a third of their size: pictures of the web are as fine as that.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ TEST_SHARE = 0.2
 NO_CAMERA = ("FLIR", "Kodak_CLAS", "VTech")  # thermal, film scanner, toy
 SIDE = 512
 QUALITIES = (75, 96)
+DENSITIES = {"full": 1.0, "half": 0.5, "third": 0.36}
+SMALLEST = 160  # pixels of the shorter side, below which no smaller copy is written
 
 
 def camera_of(name: str) -> str:
@@ -70,10 +74,24 @@ def bed(photographs: Path, output: Path, count: int = 96, side: int = SIDE) -> N
         Image.fromarray(forged.mask * 255).save(output / "masks" / f"{name}.png")
 
 
+def densities(photographs: Path, output: Path) -> None:
+    """Write photographs at several sizes, as PNG: what is saved again on the way here stays out."""
+    output.mkdir(parents=True, exist_ok=True)
+    for file in list_images(photographs):
+        picture = Image.fromarray(read_image(file))
+        for name, share in DENSITIES.items():
+            size = (round(picture.width * share), round(picture.height * share))
+            if share == 1 or min(size) >= SMALLEST:
+                smaller = picture.resize(size, Image.Resampling.LANCZOS)
+                smaller.save(output / f"{file.stem}-{name}.png", compress_level=1)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["split", photographs, output]:
             split(Path(photographs), Path(output))
+        case ["densities", photographs, output]:
+            densities(Path(photographs), Path(output))
         case ["bed", photographs, output, *numbers] if len(numbers) < 3 and all(
             map(str.isdecimal, numbers)
         ):

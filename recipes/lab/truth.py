@@ -4,6 +4,7 @@
 
 `truth.sh` makes the evaluations. Those that commas join are one column: each brings its threats, in
 place of what those before it say of them; originals are the first one's. "-" is what none measured.
+`unconverged` is about T4: that of a file whose T4 another takes the place of is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from ansm_plugin.evaluation.framing import framed
 from ansm_plugin.evaluation.results import DEFENDED, T0, T1, T4, T35, WORST, Rows
 from lab.tables import Result
+
+UNCONVERGED = "unconverged"  # the alarm that T4 falls with twice the steps
 
 Figure = Callable[[Result], float | None]
 
@@ -96,7 +99,8 @@ def joined(paths: str) -> Result:
         new = [row for row in other.rows if row.threat != T0]
         threats = {row.threat for row in new}
         first.rows = Rows((*(row for row in first.rows if row.threat not in threats), *new))
-        first.alarms = tuple(dict.fromkeys((*first.alarms, *other.alarms)))
+        kept = [a for a in first.alarms if not (a == UNCONVERGED and T4 in threats)]
+        first.alarms = tuple(dict.fromkeys((*kept, *other.alarms)))
     return first
 
 

@@ -50,7 +50,9 @@ def test_a_joined_evaluation_brings_its_threats_and_leaves_originals(tmp_path: P
     assert left("T4", 2.0)(both) == 0.125
     assert both.clean() == alone.clean() != 0.125
     assert recovered(4.0)(both) == recovered(4.0)(alone)
-    assert both.alarms == (*first["alarm_names"], "search")
+    # That the old T4 was not done says nothing of the new one.
+    assert first["alarm_names"] == ["unconverged"]
+    assert both.alarms == ("search",)
 
 
 def test_the_old_module_fails_where_the_new_one_does_not(results: list[Result]) -> None:
@@ -100,3 +102,14 @@ def test_a_bed_holds_jpeg_files_with_their_masks(tmp_path: Path) -> None:
         assert mask.shape == (96, 96)
         assert mask.any() == path.name.startswith("forged")
     assert 1 <= sum(path.name.startswith("authentic") for path in images) <= 8
+
+
+def test_densities_keep_the_pixels_and_leave_out_what_is_too_small(tmp_path: Path) -> None:
+    pixels = procedural(1, seed=3, size=400)[0]
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "Maker_One.png")
+    cameras.densities(tmp_path / "in", tmp_path / "out")
+    found = {path.name: np.asarray(Image.open(path)) for path in (tmp_path / "out").iterdir()}
+    assert set(found) == {"Maker_One-full.png", "Maker_One-half.png"}
+    assert np.array_equal(found["Maker_One-full.png"], pixels)
+    assert found["Maker_One-half.png"].shape == (pixels.shape[0] // 2, pixels.shape[1] // 2, 3)

@@ -265,6 +265,14 @@ def test_the_default_is_for_photographs_and_the_environment_may_name_another() -
     ]
 
 
+def test_a_pair_where_a_localizer_is_wanted_is_told_apart() -> None:
+    said = catalogue.unknown("photo+mine.safetensors", [])
+    assert said.endswith(
+        "the name is 'photo'; commands that use an ANSM take `--ansm mine.safetensors`."
+    )
+    assert "--ansm" not in catalogue.unknown("fotografie+mine.safetensors", [])
+
+
 def test_a_wrong_name_from_the_environment_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ANSM_LOCALIZER" not in catalogue.unknown("fotografie", [])
     monkeypatch.setenv("ANSM_LOCALIZER", "fotografie")
