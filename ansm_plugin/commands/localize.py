@@ -64,6 +64,8 @@ def _require_consistent(options: LocalizeOptions) -> None:
 
     if not 0 < options.threshold < 1:
         raise ConfigError(f"--threshold is {options.threshold:g}; it must be between 0 and 1.")
+    if options.least_score is not None and not 0 <= options.least_score <= 1:
+        raise ConfigError(f"--least-score is {options.least_score:g}; it must be from 0 to 1.")
     if options.resume and options.force:
         raise ConfigError("--resume and --force were both given; choose one.")
     if options.bare and (options.gate or options.abstain is not None):
@@ -114,6 +116,7 @@ def _localized(
         threshold=options.threshold,
         finished=finished,
         trained_on=model.trained_on(),
+        scoring=model.scoring(),
         with_previews=not options.no_page,
     )
     records: list[PhotographRecord] = []

@@ -46,6 +46,13 @@ class LocalizeOptions:
         metavar="P",
         help="a pixel is marked where its probability is above this (default: {default})",
     )
+    least_score: float | None = option(
+        None,
+        parse=finite,
+        metavar="S",
+        help="mark nothing on a photograph whose score is below this: fewer marks on authentic "
+        "ones, and fewer forgeries found; `ansm models NAME` says how many of each score how high",
+    )
     abstain: float | None = option(
         None,
         parse=finite,

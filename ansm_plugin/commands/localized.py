@@ -7,6 +7,7 @@ is a record from then on, which the later steps hand on.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +29,11 @@ from ansm_plugin.errors import AnsmError
 from ansm_plugin.localizer.spec import LocalizerSpec
 from ansm_plugin.metrics.regions import TOP_SHARE, photograph_score, regions_of
 from ansm_plugin.photograph import Probabilities, localize_image, localize_scored
-from ansm_plugin.report.localized_words import attack_words, verdict_words
+from ansm_plugin.report.localized_words import attack_words, score_words, verdict_words
 from ansm_plugin.report.previews import save_previews
 from ansm_plugin.report.record import PhotographRecord, PhotographWarning, Verdict
 from ansm_plugin.system.files import make_folder
+from ansm_plugin.weights.catalogue_card import CardScores
 
 SCORE_MEANING = (
     f"The score of a photograph is the mean probability of the most suspicious {TOP_SHARE:.1%} of "
@@ -61,6 +63,30 @@ class Localized(NamedTuple):
     probabilities: Probabilities
     record: PhotographRecord
     seconds: float
+
+
+class Scoring(NamedTuple):
+    """What is made of the score of a photograph.
+
+    Attributes:
+        least: below which nothing is marked; None marks whatever the score is.
+        known: scores of other photographs.
+    """
+
+    least: float | None = None
+    known: tuple[CardScores, ...] = ()
+
+    def judged(self, score: float, verdict: Verdict | None) -> dict[str, Any]:
+        """Return what the record says of a score; with a `verdict` where nothing is marked.
+
+        One that is undecided keeps its marks: noise that an attacker added can lower the score.
+        """
+        said: dict[str, Any] = {"score": score, "score_words": score_words(score, self.known)}
+        if self.known:
+            said["authentic_as_high"] = self.known[0].as_high(score)[0]
+        if self.least is None or score >= self.least or verdict == "undecided":
+            return said
+        return said | {"verdict": "below", "verdict_words": verdict_words("below")}
 
 
 class Answer(NamedTuple):
@@ -123,6 +149,7 @@ class Steps:
         finished: what was done before, and where it is kept.
         trained_on: what the localizer's weights say that they were trained on.
         with_previews: whether the pictures of the page are written.
+        scoring: what is made of the score of a photograph.
     """
 
     output: Path
@@ -131,6 +158,7 @@ class Steps:
     finished: Finished
     trained_on: TrainedOn
     with_previews: bool
+    scoring: Scoring
 
     def read(self, photo: Photo) -> Decoded | PhotographRecord:
         """Return pixels and what the file says; or the record of one finished before."""
@@ -198,32 +226,32 @@ class Steps:
         names = {kind: photo.result(kind) for kind in RESULTS}
         files = {kind: self.output / name for kind, name in names.items()}
         make_folder(files["mask"].parent)
-        mask = made.probabilities > self.threshold
+        score = _saved_score(made.probabilities, files["probability"])
+        judged = self.scoring.judged(score, made.record.verdict)
+        mask = made.probabilities > (math.inf if "verdict" in judged else self.threshold)
         save_png(files["mask"], mask.view(np.uint8) * np.uint8(255))
         save_png(files["overlay"], overlay(made.pixels, mask))
         said: dict[str, Any] = {kind: name.as_posix() for kind, name in names.items()}
         if self.with_previews:
             previews = save_previews(made.pixels, made.probabilities, self.output, photo.name)
             said |= dict(zip(("preview", "probability_preview"), previews, strict=True))
-        said |= _scored(made.probabilities, files["probability"])
         regions = regions_of(made.probabilities, mask)
-        return said | {
-            "marked_share": float(mask.mean()),
-            "regions": tuple(regions.listed),
-            "other_regions": regions.others,
-        }
+        return (
+            said
+            | judged
+            | {
+                "marked_share": float(mask.mean()),
+                "regions": tuple(regions.listed),
+                "other_regions": regions.others,
+            }
+        )
 
 
-def _scored(probabilities: Probabilities, file: Path) -> dict[str, Any]:
-    """Write the map of probabilities; return the score of the photograph for the record."""
+def _saved_score(probabilities: Probabilities, file: Path) -> float:
+    """Write the map of probabilities; return the score of the photograph."""
     levels = to_levels(probabilities)
     save_probabilities(file, levels)
-    score = photograph_score(levels)
-    words = (
-        f"the most suspicious {TOP_SHARE:.1%} of its pixels have a mean probability of "
-        f"{score:.2f}; this sorts photographs and proves nothing"
-    )
-    return {"score": score, "score_words": words}
+    return photograph_score(levels)
 
 
 def _said(history: FileHistory, pixels: Pixels, cautions: list[Caution]) -> dict[str, Any]:

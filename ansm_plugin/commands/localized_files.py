@@ -84,7 +84,7 @@ def line_of(record: PhotographRecord) -> str:
     score = record.attack_score
     attack = "" if score is None else f", attack score {score:+.1f} ({record.attack_words})"
     words = record.verdict_words.replace("undecided", "UNDECIDED", 1)
-    kept = f", {words}" if record.verdict in ("gated", "undecided") else ""
+    kept = f", {words}" if record.verdict in ("gated", "undecided", "below") else ""
     return f"{one_line(record.file)}: {_marked(record)}{attack}{kept}"
 
 
@@ -105,6 +105,7 @@ def summary_lines(records: Sequence[PhotographRecord], left_out: int) -> list[st
     counts = {
         "with marks": sum(bool(record.marked_share) for record in done),
         "that look attacked": sum((record.attack_score or 0) > 0 for record in done),
+        "below --least-score": sum(record.verdict == "below" for record in done),
         "undecided": sum(record.verdict == "undecided" for record in done),
         "with warnings": sum(bool(record.warnings) for record in done),
         "failed": len(records) - len(done),
@@ -130,8 +131,10 @@ def _regions(record: PhotographRecord) -> str:
 
 def _why_first(record: PhotographRecord) -> str:
     assert record.score is not None
+    as_high = record.authentic_as_high
     parts = [
-        f"score {record.score:.2f}",
+        f"score {record.score:.2f}"
+        + ("" if as_high is None else f" ({as_high:.0%} of authentic ones score as high)"),
         f"{_marked(record)} in {_regions(record)}",
     ]
     if record.verdict == "undecided":

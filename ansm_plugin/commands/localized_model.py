@@ -16,7 +16,7 @@ from torch import nn
 
 from ansm_plugin.backbones import reference
 from ansm_plugin.commands.localize_options import LocalizeOptions
-from ansm_plugin.commands.localized import SCORE_MEANING, Localize, localizing
+from ansm_plugin.commands.localized import SCORE_MEANING, Localize, Scoring, localizing
 from ansm_plugin.data.cautions import TrainedOn
 from ansm_plugin.data.listing import LeftOut
 from ansm_plugin.data.tiles import TILE
@@ -67,6 +67,7 @@ class LocalizedModel:
             "ansm": fingerprint(model.ansm) if isinstance(model, DefendedLocalizer) else None,
             "ansm_precision": options.ansm_precision,
             "threshold": options.threshold,
+            "least_score": options.least_score,
             "gate": options.gate,
             "abstain": options.abstain,
             "attack_score": self._is_scored,
@@ -84,6 +85,15 @@ class LocalizedModel:
             return TrainedOn()
         table = read_json(read_metadata(file), "trained_on", file)
         return TrainedOn.from_table(table if isinstance(table, dict) else {})
+
+    def scoring(self) -> Scoring:
+        """Return what the score of a photograph decides, and among which it is placed.
+
+        What a card has is of its own ANSM: before another, or bare, it says nothing.
+        """
+        is_own = self._listed is not None and self._ansm_file == self._listed.ansm is not None
+        known = self._listed.card.scores if self._listed is not None and is_own else ()
+        return Scoring(self.options.least_score, known)
 
     def about(self, left_out: Sequence[LeftOut], device: torch.device) -> About:
         """Return what the results of a run have in common."""

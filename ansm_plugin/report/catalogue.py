@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from ansm_plugin.weights.catalogue import DEFAULT_LOCALIZER, SMALL_LOCALIZER, Listed
-from ansm_plugin.weights.catalogue_card import FAILS, Card, CardFigure, TrainedRange
+from ansm_plugin.weights.catalogue_card import FAILS, Card, CardFigure, CardScores, TrainedRange
 
+LEAST_SCORES = (0.9, 0.95, 0.98)  # that the card tells of
 _LABEL = 14  # letters before what a line says
 
 
@@ -42,6 +43,7 @@ def card_lines(listed: Listed) -> Iterator[str]:
     yield from _said("trained on", range_lines(card.trained_on))
     yield from _said("limits", card.limits)
     yield from figure_lines(card.figures)
+    yield from _said("scores", score_lines(card.scores))
     yield from _said("from", [listed.origin])
     yield from _said("files", _files(listed))
     yield from _said("use", _uses(listed))
@@ -62,6 +64,16 @@ def figure_lines(figures: Sequence[CardFigure]) -> Iterator[str]:
             yield f"{below}{figure.source}"
     yield "(F1 of the localizer alone, behind its ANSM, and of a mask that marks every pixel)"
     yield ""
+
+
+def score_lines(scores: Sequence[CardScores]) -> Iterator[str]:
+    """Yield how many photographs of each set score how high, for `localize --least-score`."""
+    for known in scores:
+        for least in LEAST_SCORES:
+            authentic, forged = known.as_high(least)
+            rest = "" if forged is None else f", {forged:.0%} of {len(known.forged)} forged ones"
+            yield f"{least:g} or more: {authentic:.0%} of {len(known.authentic)} authentic{rest}"
+        yield f"  ({known.set})"
 
 
 def ansm_in_words(card: Card) -> str:

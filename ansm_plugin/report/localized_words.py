@@ -5,7 +5,11 @@ A low attack score is no proof: it knows the attacks that it was calibrated on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ansm_plugin.metrics.regions import TOP_SHARE
 from ansm_plugin.report.record import Verdict
+from ansm_plugin.weights.catalogue_card import CardScores
 
 ATTACK_MEANING = (
     "The attack score tells images that carry the adversarial noise it was calibrated on from "
@@ -19,12 +23,37 @@ _VERDICTS: dict[Verdict, str] = {
     "gated": "bare mask kept: nothing looked wrong",
     "bare": "bare mask: no defence was used",
     "undecided": "undecided: the photograph looks attacked; do not rely on this mask",
+    "below": "nothing is marked: the score of the photograph is below --least-score",
 }
 
 
 def verdict_words(verdict: Verdict) -> str:
     """Return which mask was kept, and why."""
     return _VERDICTS[verdict]
+
+
+def score_words(score: float, known: Sequence[CardScores] = ()) -> str:
+    """Return what the score of a whole photograph says.
+
+    Args:
+        score: in [0, 1].
+        known: scores of photographs of which it is known whether they are authentic.
+    """
+    meaning = (
+        f"the most suspicious {TOP_SHARE:.1%} of its pixels have a mean probability of "
+        f"{score:.2f}; this sorts photographs and proves nothing"
+    )
+    return "; ".join((meaning, *(_placed(score, scores) for scores in known)))
+
+
+def _placed(score: float, known: CardScores) -> str:
+    """Return how many photographs of a set score as high or higher."""
+    authentic, forged = known.as_high(score)
+    rest = "" if forged is None else f" and {forged:.0%} of {len(known.forged)} forged ones"
+    return (
+        f"as high or higher: {authentic:.0%} of {len(known.authentic)} authentic photographs"
+        f"{rest} ({known.set})"
+    )
 
 
 def attack_words(score: float | None, *, compressed: bool = False) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ansm_plugin.metrics.regions import Region
 
-Verdict = Literal["defended", "gated", "bare", "undecided"]
+Verdict = Literal["defended", "gated", "bare", "undecided", "below"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,8 @@ class PhotographRecord:
         height: of the photograph, in pixels.
         score: of the whole photograph; higher is more suspicious.
         score_words: what this score means.
+        authentic_as_high: share of the authentic photographs of the card's first set that score as
+            high or higher; None where the card has none.
         marked_share: share of the pixels above the threshold.
         regions: largest first.
         other_regions: number of parts that are too small, or too many, to be listed.
@@ -74,6 +76,7 @@ class PhotographRecord:
     height: int | None = None
     score: float | None = None
     score_words: str = ""
+    authentic_as_high: float | None = None
     marked_share: float | None = None
     regions: tuple[Region, ...] = ()
     other_regions: int = 0

@@ -95,6 +95,33 @@ class CardFigure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardScores:
+    """Scores of whole photographs of a set, among which `ansm localize` places another's.
+
+    Attributes:
+        set: which photographs.
+        authentic: scores of authentic ones, and
+        forged: of forged ones, as `ansm localize` gives them behind the ANSM, in [0, 1].
+    """
+
+    set: str
+    authentic: tuple[float, ...]
+    forged: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where there are no scores, or some are none."""
+        if not self.authentic:
+            raise ValueError(f"scores of {self.set!r} have none of authentic photographs")
+        if not all(0 <= score <= 1 for score in (*self.authentic, *self.forged)):
+            raise ValueError(f"scores of {self.set!r} must be between 0 and 1")
+
+    def as_high(self, score: float) -> tuple[float, float | None]:
+        """Return which shares of authentic and of forged ones score as high or higher."""
+        shares = [_share_from(score, known) for known in (self.authentic, self.forged)]
+        return shares[0] or 0.0, shares[1]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What the catalogue says of a localizer and its ANSM.
 
@@ -113,6 +140,7 @@ class Card:
         trained_on: outside of which `ansm localize` warns.
         crops: what is made for it where nobody gives pictures; None where that is of no use.
         figures: the first is the one that the list of the catalogue shows.
+        scores: of whole photographs; the first is the one that a line of the terminal names.
     """
 
     name: str
@@ -129,6 +157,7 @@ class Card:
     trained_on: TrainedRange = TrainedRange()
     crops: MadeCrops | None = None
     figures: tuple[CardFigure, ...] = ()
+    scores: tuple[CardScores, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError for an empty text, a name or a file of another form."""
@@ -147,6 +176,14 @@ class Card:
     def fails(self) -> tuple[str, ...]:
         """A sentence for each thing that its ANSM does and should not."""
         return tuple(FAILS[name] for name in self.does)
+
+
+def _share_from(score: float, known: tuple[float, ...]) -> float | None:
+    """Return the share of known scores from this one on, None where none are known.
+
+    Cards have two digits: as many of the score count.
+    """
+    return sum(one >= round(score, 2) for one in known) / len(known) if known else None
 
 
 def is_short_name(name: str) -> bool:

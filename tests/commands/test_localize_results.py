@@ -17,9 +17,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 from support.bright import photograph, soft
+from support.distributions import offer_weights
 
 from ansm_plugin.backbones.reference import DEFAULT_LOCALIZER, build_localizer, packaged_ansm
 from ansm_plugin.cli import main
+from ansm_plugin.commands.localized import Scoring
 from ansm_plugin.data.probability import read_probabilities
 from ansm_plugin.errors import LocalizerError
 from ansm_plugin.localizer.traits import fingerprint
@@ -131,6 +133,58 @@ def test_what_the_weights_were_trained_on_decides_a_warning(tmp_path: Path) -> N
     (warning,) = found["photographs"][0]["warnings"]
     assert warning["kind"] == "outside the model's range"
     assert found["about"]["localizer_licence"] == "CC0"
+
+
+def test_below_the_least_score_nothing_is_marked(album: Path, capsys: Capture) -> None:
+    found = numbers(album, "--least-score", "0.99")
+    for one in found["photographs"]:
+        assert (one["verdict"], one["marked_share"], one["regions"]) == ("below", 0.0, [])
+        assert one["score"] == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-3)
+    assert not np.asarray(Image.open(album.parent / "out" / "a-mask.png")).any()
+    assert read_probabilities(album.parent / "out" / "a-probability.png").max() > 0.9
+    assert "3 below --least-score" in capsys.readouterr().out
+
+
+def test_from_the_least_score_on_marks_stay(album: Path) -> None:
+    for one in numbers(album, "--least-score", "0.9")["photographs"]:
+        assert one["verdict"] == "bare"
+        assert one["marked_share"] > 0
+
+
+def test_a_least_score_is_a_share(album: Path, capsys: Capture) -> None:
+    assert localize(album, "--least-score", "98") == 2
+    assert "--least-score is 98; it must be from 0 to 1." in capsys.readouterr().err
+
+
+def test_noise_that_lowers_a_score_takes_no_marks_away() -> None:
+    assert Scoring(least=0.9).judged(0.5, "defended")["verdict"] == "below"
+    assert "verdict" not in Scoring(least=0.9).judged(0.5, "undecided")
+
+
+def test_a_score_is_placed_among_those_of_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shop = offer_weights(tmp_path, monkeypatch, "shop-unet")
+    with (shop / "shop-unet.card.toml").open("a") as card:
+        card.write('[[scores]]\nset = "bed"\nauthentic = [0.0, 1.0, 1.0]\nforged = [1.0, 0.0]\n')
+    Image.fromarray(photograph(64, 96)).save(tmp_path / "a.png")
+    file, names = (
+        tmp_path / "n.json",
+        ["--localizer", "shop-unet", "--json", str(tmp_path / "n.json")],
+    )
+    photo = str(tmp_path / "a.png")
+    assert main(["localize", photo, "--output", str(tmp_path / "out"), *names]) == 0
+    (one,) = json.loads(file.read_text())["photographs"]
+    share = one["authentic_as_high"]
+    assert share in (2 / 3, 1.0)
+    words = f"as high or higher: {share:.0%} of 3 authentic photographs and "
+    assert words in one["score_words"]
+    assert one["score_words"].endswith("of 2 forged ones (bed)")
+    # What the card has is of its ANSM: bare, it says nothing.
+    assert main(["localize", photo, "--output", str(tmp_path / "bare"), "--bare", *names]) == 0
+    (one,) = json.loads(file.read_text())["photographs"]
+    assert one["authentic_as_high"] is None
+    assert one["score_words"].endswith("proves nothing")
 
 
 def test_failures_and_what_was_left_out_are_in_json_and_csv(album: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from ansm_plugin.data.samples import Sample
+from ansm_plugin.system.typed import from_table
+from ansm_plugin.weights.catalogue_card import CardScores
+from lab import least_score
 from lab.sets import Photograph, looked_at, rows_of, summary, table
 
 
@@ -68,3 +72,22 @@ def test_what_is_not_there_has_no_figure() -> None:
     assert found["authentic_marked"] == 1
     line = table([{"set": "a", "way": "as it is", "defence": "bare", **found}]).splitlines()[-1]
     assert line.startswith("| a | as it is | bare | 0 | - |")
+
+
+def test_a_least_score_trades_f1_for_fewer_marks() -> None:
+    def seen(is_forged: bool, score: float) -> Photograph:
+        return Photograph(is_forged, 0.8, 0.8, 0.9, 0.3, 0.04, score)
+
+    photographs = [seen(True, 0.99), seen(True, 0.93), seen(False, 0.96), seen(False, 0.2)]
+    rows = {row["least_score"]: row for row in least_score.rows_of("bed", photographs)}
+    for least, f1, marked, share in (
+        (0.0, 0.8, 0.04, 1),
+        (0.95, 0.4, 0.02, 0.5),
+        (0.97, 0.4, 0, 0),
+    ):
+        found = [rows[least][name] for name in ("f1", "marked", "authentic_marked")]
+        assert found == pytest.approx([f1, marked, share])
+    block = least_score.scores_block("bed", photographs)
+    assert from_table(CardScores, tomllib.loads(block)["scores"][0], "card") == CardScores(
+        set="bed", authentic=(0.2, 0.96), forged=(0.93, 0.99)
+    )

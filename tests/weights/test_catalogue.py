@@ -19,7 +19,7 @@ from ansm_plugin.errors import AnsmError, ConfigError, WeightsError
 from ansm_plugin.localizer.traits import fingerprint
 from ansm_plugin.offer import create
 from ansm_plugin.weights import catalogue
-from ansm_plugin.weights.catalogue_card import FAILS, MadeCrops, TrainedRange, read_card
+from ansm_plugin.weights.catalogue_card import FAILS, CardScores, MadeCrops, TrainedRange, read_card
 from ansm_plugin.weights.tensors import read_metadata
 
 RESEARCH = Path(__file__).parents[2] / "recipes" / "lab" / "weights"
@@ -72,6 +72,7 @@ def test_a_card_says_all_that_is_in_it(shop: Path) -> None:
         ('"shop-unet.safetensors"', '"../a.safetensors"', ConfigError, "beside the card"),
         ('"shop-unet.safetensors"', '"a.safetensors"', WeightsError, r"a\.safetensors, which is n"),
         ("name =", "name", ConfigError, "cannot be read"),
+        ("[[figures]]", "[[scores]]", ConfigError, "scores"),
     ],
 )
 def test_a_card_that_is_wrong_is_named(
@@ -84,6 +85,24 @@ def test_a_card_that_is_wrong_is_named(
     with pytest.raises(error, match=said) as raised:
         read_card(file)
     assert str(file) in str(raised.value)
+
+
+def test_a_score_is_as_high_as_those_from_it_on() -> None:
+    known = CardScores(set="bed", authentic=(0.1, 0.98, 0.4, 0.99), forged=(0.98, 0.97))
+    assert known.as_high(0.98) == (0.5, 0.5)
+    assert known.as_high(0.984) == (0.5, 0.5)  # cards have two digits
+    assert known.as_high(0.986) == (0.25, 0.0)
+    assert CardScores(set="bed", authentic=(0.5,)).as_high(0.4) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("authentic", "forged"), [((), (0.5,)), ((1.2,), ()), ((0.5,), (-0.1,)), ((float("nan"),), ())]
+)
+def test_scores_of_a_card_are_shares(
+    authentic: tuple[float, ...], forged: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match="scores of 'bed'"):
+        CardScores(set="bed", authentic=authentic, forged=forged)
 
 
 def test_the_range_of_a_card_is_that_of_the_warnings() -> None:
