@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ansm_plugin.data.augment import channel
+from ansm_plugin.data.augment import channel, require_channels
 from ansm_plugin.defended import DefendedLocalizer
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.localizer.call import Forward
@@ -47,6 +47,8 @@ class Mgr(Prices, Matching):
             localize by itself; "mixed": attacked images against the ground truth, originals against
             the localizer's own mask.
         channel: share of batches that pass JPEG, resize, blur or noise between attack and ANSM.
+        channels: which of "jpeg", "resize", "blur" and "noise"; what is named twice is drawn twice
+            as often. All alike by default.
         ramp: share of the training over which the noise of attacked images grows from nothing to
             its full size; for a module that begins with random weights.
         denoise: share of the training, at its start, without the localizer: prices alone, for a
@@ -59,6 +61,7 @@ class Mgr(Prices, Matching):
     bce_weight: float = 0.3
     target: BranchTarget = "localizer"
     channel: float = 0.0
+    channels: tuple[str, ...] = ()
     ramp: float = 0.0
     denoise: float = 0.0
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=6000))
@@ -68,6 +71,7 @@ class Mgr(Prices, Matching):
         Prices.__post_init__(self)
         Matching.__post_init__(self)
         require_shares(self, "channel", "ramp", "denoise")
+        require_channels(self.channels)
         if self.denoise and not (self.alignment or self.relative_alignment):
             raise ConfigError(
                 f"denoise is {self.denoise}, but no price is on the noise that is left; give "
@@ -161,7 +165,8 @@ def draw_batch(mgr: Mgr, pairs: Pairs, turn: Turn) -> Batch:
         grown = turn.index / mgr.fit.steps / mgr.ramp
         attacked = growing_noise(originals, attacked, grown)
     if float(torch.rand((), generator=generator)) < mgr.channel:
-        attacked, originals = channel(torch.cat([attacked, originals]), generator).chunk(2)
+        both = torch.cat([attacked, originals])
+        attacked, originals = channel(both, generator, mgr.channels).chunk(2)
     return Batch(*map(turn.share.of, (index, originals, targets, attacked)))
 
 

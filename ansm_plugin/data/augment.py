@@ -59,17 +59,22 @@ def channel(images: Tensor, generator: torch.Generator, names: Sequence[str] = (
     Args:
         images: `(B, 3, H, W)` in [0, 1].
         generator: decides the channel and its strength per image.
-        names: channels to draw from; all of them by default.
+        names: channels to draw from, one named twice twice as often; all alike by default.
 
     Raises:
         ConfigError: an unknown channel.
     """
-    for name in names:
-        if name not in DIFFERENTIABLE:
-            raise ConfigError(unknown_name("channel", name, DIFFERENTIABLE))
+    require_channels(names)
     allowed = list(names) or list(DIFFERENTIABLE)
     name = allowed[int(torch.randint(len(allowed), (), generator=generator))]
     return DIFFERENTIABLE[name](images, generator).clamp(0, 1)
+
+
+def require_channels(names: Sequence[str]) -> None:
+    """Raise ConfigError for an unknown channel of `channel`."""
+    for name in names:
+        if name not in DIFFERENTIABLE:
+            raise ConfigError(unknown_name("channel", name, DIFFERENTIABLE))
 
 
 def _jpeg(images: Tensor, generator: torch.Generator) -> Tensor:

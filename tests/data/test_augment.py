@@ -162,6 +162,15 @@ def test_one_channel_can_be_asked_for(name: str) -> None:
     assert torch.equal(channel(images, seeded(4), [name]), expected)
 
 
+def test_a_channel_that_is_named_often_is_drawn_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("jpeg", 0.25), ("noise", 0.75)):
+        monkeypatch.setitem(DIFFERENTIABLE, name, lambda x, g, v=value: torch.full_like(x, v))
+    source, images = seeded(), torch.zeros(1, 3, 8, 8)
+    names = ("jpeg", "jpeg", "jpeg", "noise")
+    values = [float(channel(images, source, names).mean()) for _ in range(400)]
+    assert 0.7 < values.count(0.25) / 400 < 0.8
+
+
 def test_an_unknown_channel_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown channel 'jpg'\. Nearest: jpeg"):
         channel(pictures(), seeded(), ["noise", "jpg"])

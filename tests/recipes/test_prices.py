@@ -134,6 +134,7 @@ def test_numbers_out_of_range_are_named(kind: Any, changes: dict[str, float]) ->
         ({"logit_scale": 0.0}, "logit_scale is 0; it must be above 0"),
         ({"denoise": 1.5}, "denoise is 1.5; allowed: 0 to 1"),
         ({"denoise": 0.3, "alignment": 0.0}, "give alignment or relative_alignment a weight"),
+        ({"channels": ("resize", "jpg")}, r"unknown channel 'jpg'\. Nearest: jpeg"),
     ],
 )
 def test_choices_of_stage_2_that_cannot_be_are_named(changes: dict[str, Any], said: str) -> None:
@@ -152,6 +153,7 @@ def mgr_setup(stage: Fields, start: Path, folder: Path, **choices: Any) -> tuple
     [
         {},
         {"target": "independent", "channel": 1.0},
+        {"channel": 1.0, "channels": ("jpeg", "jpeg", "noise")},
         {"soft_original": 3.0, "original_weight": 0.0, "relative_alignment": 0.3},
         {"soft_attacked": 1.5, "attacked_weight": 0.5, "logit_weight": 1.0},
         {"feature_weight": 0.5, "taps": ("stem",)},
