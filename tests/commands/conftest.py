@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.bright import photograph
 from torch import nn
 
 from ansm_plugin.ansm import ANSM
@@ -50,3 +51,22 @@ def pairs(tmp_path: Path) -> list[Pair]:
         Image.fromarray(truth).save(mask)
         made.append(Pair(image, mask))
     return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a photograph."""
+    Image.fromarray(photograph(64, 96)).save(tmp_path / "photo.png")
+    return tmp_path
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Return a folder of three photographs, a damaged one and a note."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.jpg", "c.png")):
+        Image.fromarray(photograph(64, 96, seed)).save(folder / name)
+    (folder / "d.png").write_text("no image")
+    (folder / "notes.txt").touch()
+    return folder

@@ -231,3 +231,30 @@ def test_what_is_unusual_is_said_once_with_counts() -> None:
         remarks.note("masks in colours", Path(f"{number}.png"))
     with pytest.warns(UserWarning, match=r"masks in colours; in 12 files: 0\.png, .* and 2 more"):
         remarks.warn()
+
+
+@pytest.mark.parametrize("level", [1, 255])
+def test_masks_of_ones_and_of_white_are_the_same(tmp_path: Path, level: int) -> None:
+    path = saved(tmp_path / "m.png", square(level=level))
+    assert np.array_equal(read_mask(path, (40, 50)), square(level=1))
+
+
+@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "P"])
+def test_masks_of_other_modes_are_read(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(square()).convert(mode).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", (40, 50)), square(level=1))
+
+
+def test_a_mask_saved_as_jpeg_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.jpg", square(), quality=80)
+    assert (read_mask(path, (40, 50)) != square(level=1)).mean() < 0.01
+
+
+def test_an_empty_mask_is_a_mask(tmp_path: Path) -> None:
+    assert not read_mask(saved(tmp_path / "m.png", square(level=0)), (40, 50)).any()
+
+
+def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.png", square())
+    with pytest.raises(ImageError, match=r"is 50x40, its image 51x40"):
+        read_mask(path, (40, 51))

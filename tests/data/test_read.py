@@ -1,4 +1,4 @@
-"""Images and masks from files: right where possible, one clear message where not."""
+"""Images from files: right where possible, one clear message where not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ import PIL
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
-from support.image_files import photograph, saved, square
+from support.image_files import photograph, saved
 
 from ansm_plugin.data import formats, read
 from ansm_plugin.data.pixels import to_tensor
-from ansm_plugin.data.read import read_image, read_mask
+from ansm_plugin.data.read import read_image
 from ansm_plugin.errors import ImageError
-
-# --- images ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
@@ -264,36 +262,6 @@ def test_more_than_pillow_takes_is_refused_without_reading_it(tmp_path: Path) ->
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")))
     with pytest.raises(ImageError, match="more than 178,000,000 pixels"):
         read_image(path)
-
-
-# --- masks ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("level", [1, 255])
-def test_masks_of_ones_and_of_white_are_the_same(tmp_path: Path, level: int) -> None:
-    path = saved(tmp_path / "m.png", square(level=level))
-    assert np.array_equal(read_mask(path, (40, 50)), square(level=1))
-
-
-@pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "P"])
-def test_masks_of_other_modes_are_read(tmp_path: Path, mode: str) -> None:
-    Image.fromarray(square()).convert(mode).save(tmp_path / "m.png")
-    assert np.array_equal(read_mask(tmp_path / "m.png", (40, 50)), square(level=1))
-
-
-def test_a_mask_saved_as_jpeg_is_read(tmp_path: Path) -> None:
-    path = saved(tmp_path / "m.jpg", square(), quality=80)
-    assert (read_mask(path, (40, 50)) != square(level=1)).mean() < 0.01
-
-
-def test_an_empty_mask_is_a_mask(tmp_path: Path) -> None:
-    assert not read_mask(saved(tmp_path / "m.png", square(level=0)), (40, 50)).any()
-
-
-def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
-    path = saved(tmp_path / "m.png", square())
-    with pytest.raises(ImageError, match=r"is 50x40, its image 51x40"):
-        read_mask(path, (40, 51))
 
 
 def test_to_tensor_scales_and_copies() -> None:

@@ -12,113 +12,21 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from support.forked_runs import *  # noqa: F403 - fixtures, found by their names
+from support.forked_runs import Server, works
 
-from ansm_plugin.errors import ConfigError
-from ansm_plugin.system.lock import LOCK, only_run_in
+from ansm_plugin.system.lock import LOCK
 
-ROOT = Path(__file__).parents[2]
 LONG = int(os.environ.get("ANSM_KILLS", "50"))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-CODE = """
-    import torch
-    from torch import nn
-
-
-    class Localizer(nn.Module):
-        pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-
-        def __init__(self):
-            super().__init__()
-            self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6))
-            self.dropout = nn.Dropout(0.5)
-            self.head = nn.Conv2d(6, 1, 3, padding=1)
-
-        def forward(self, images):
-            return self.head(self.dropout(torch.relu(self.stem(images))))
-
-
-    def build():
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            return Localizer()
-"""
-LOCALIZER = "localizer_under_kill:build"
-DATA = ["--data.forgeries.size", "32", "--data.count", "8"]
-FIT = ["--steps", "6", "--localizer", LOCALIZER]
-STAGE = ["--attacks.attacks", "pgd", "--attacks.steps", "2", "--preset", "tiny"]
-
-
-class Server:
-    """Runs commands in forks of one process that has paid for the imports."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("forks.py")), str(folder / "code")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env=environment,
-        )
-        assert self._read() == "ready"
-
-    def start(self, argv: list[str]) -> int:
-        """Start a run and return its process number."""
-        return int(self._ask({"argv": argv, "log": str(self.folder / "log")}))
-
-    def wait(self, number: int) -> int:
-        """Return the exit code of a run."""
-        return int(self._ask({"wait": number}))
-
-    def finish(self, argv: list[str]) -> None:
-        """Run to the end; nothing else may happen."""
-        (self.folder / "log").unlink(missing_ok=True)
-        assert self.wait(self.start(argv)) == 0, self.log
-
-    @property
-    def log(self) -> str:
-        """What the runs since the last `finish` printed."""
-        return (self.folder / "log").read_text()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-
-    def _ask(self, asked: dict[str, Any]) -> str:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
-class Work(NamedTuple):
-    """A command without its output folder, what it writes at last, and how long it takes."""
-
-    argv: list[str]
-    last: str
 
 
 class Reference(NamedTuple):
@@ -126,54 +34,6 @@ class Reference(NamedTuple):
 
     files: dict[str, bytes]
     seconds: float
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server in a folder with a localizer, images and the weights of stage 1."""
-    folder = tmp_path_factory.mktemp("kills")
-    (folder / "code").mkdir()
-    (folder / "code" / "localizer_under_kill.py").write_text(textwrap.dedent(CODE))
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        mask = np.zeros((40, 48), np.uint8)
-        mask[8:28, 10:34] = 255
-        image = rng.normal(110, 8, (40, 48, 3)) + 60 * (mask[..., None] > 0)
-        for kind, pixels in (("images", image), ("masks", mask)):
-            path = folder / kind / f"{index}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8)).save(path)
-    made = Server(folder)
-    yield made
-    made.close()
-
-
-def works(folder: Path) -> dict[str, Work]:
-    """Return every command that writes for long."""
-    images = ["--images", str(folder / "images"), "--masks", str(folder / "masks")]
-    fit = [*images, *FIT, *DATA]
-    fast = ["--fit.batch-size", "4", "--fit.checkpoint-every", "2", "--fit.warmup", "2"]
-    ffa = [a.replace("--fit", "--ffa.fit") for a in fast] + ["--ffa.taps", "stem"]
-    mgr = [a.replace("--fit", "--mgr.fit") for a in fast]
-    stage = [x for x in STAGE if x not in ("--preset", "tiny")]
-    hardened = [a.replace("--fit", "--hardened.fit") for a in [*fast[2:], "--fit.batch-size", "3"]]
-    hardened += ["--hardened.checks.steps", "2", "--hardened.checks.images", "2", "--tune", "all"]
-    hardened += ["--hardened.checks.every", "3", "--hardened.checks.limit", "1"]
-    start = ["--start", str(folder / "stage1" / "ffa.safetensors")]
-    attacks = ["--localizer", LOCALIZER, *images, "--attack-steps", "2", "--eps", "2,4"]
-    return {
-        "localizer": Work(["train", "localizer", *fit, *fast], "localizer.safetensors"),
-        "ffa": Work(["train", "ffa", *fit, *STAGE, *ffa], "ffa.safetensors"),
-        "mgr": Work(["train", "mgr", *fit, *stage, *mgr, *start], "mgr.safetensors"),
-        "two-stage": Work(["train", "two-stage", *fit, *STAGE, *ffa, *mgr], "mgr.safetensors"),
-        "hardened": Work(["train", "hardened", *fit, *STAGE, *hardened], "adapter.safetensors"),
-        "attack": Work(["attack", *attacks, "--attacks", "pgd,mifgsm"], "manifest.json"),
-        "evaluate": Work(
-            ["evaluate", *attacks, "--attacks", "pgd", "--threat", "T0,T1", "--baselines", "none",
-             "--white-box-steps", "0"],
-            "evaluation.json",
-        ),
-    }  # fmt: skip
 
 
 NAMES = ("localizer", "ffa", "mgr", "two-stage", "hardened", "attack", "evaluate")
@@ -378,22 +238,3 @@ def test_the_second_run_in_a_folder_is_refused_and_names_the_first(
     (output / LOCK).write_text(json.dumps({"pid": number, "host": "elsewhere"}))
     server.finish(argv)
     assert not (output / LOCK).exists()
-
-
-def test_a_folder_is_free_again_after_its_run(tmp_path: Path) -> None:
-    (tmp_path / ".weights.safetensors.abcd_123.part").touch()  # of a killed run
-    with only_run_in(tmp_path):
-        assert [p.name for p in tmp_path.iterdir()] == [LOCK]
-        with pytest.raises(ConfigError, match=rf"process {os.getpid()} on"), only_run_in(tmp_path):
-            pass
-    with only_run_in(tmp_path):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError), only_run_in(tmp_path / "new"):
-        raise ConfigError("no such attack")
-    assert not (tmp_path / "new").exists()
-    with only_run_in(None):
-        pass

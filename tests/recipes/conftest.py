@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.short_runs import THIN
 
+from ansm_plugin.ansm import PRESETS
 from ansm_plugin.data.crops import DataConfig
 from ansm_plugin.data.forgeries import ForgeryConfig
 from ansm_plugin.training import cache as attacked
@@ -88,3 +90,9 @@ def stage(
         "attacks": AttackMixture(attacks=("pgd", "mifgsm"), steps=2, precision="fp32"),
     }
     return lambda **changes: {**common, **changes}
+
+
+@pytest.fixture
+def _thin_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ANSMs be named by `thin`; for `usefixtures`."""
+    monkeypatch.setitem(PRESETS, "thin", THIN)

@@ -8,7 +8,7 @@ import pytest
 
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.lines import absorb_parts, append_line, part_of, read_lines
-from ansm_plugin.system.processes import Processes
+from ansm_plugin.system.processes import ALONE, Processes
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
@@ -48,3 +48,24 @@ def test_a_folder_in_its_place_is_a_clear_error(tmp_path: Path) -> None:
         list(read_lines(tmp_path))
     with pytest.raises(ConfigError, match="cannot write"):
         append_line(tmp_path, {})
+
+
+def test_parts_are_named_by_rank_and_absorbed_in_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    assert part_of(path, ALONE) == path
+    assert part_of(path, Processes(2, 3)).name == "records.2.jsonl"
+    absorb_parts(tmp_path / "nowhere" / "records.jsonl")
+    path.write_text("a\nhal")
+    (tmp_path / "records.1.jsonl").write_text("b\ntor")
+    (tmp_path / "records.2.jsonl").write_text("c\n")
+    (tmp_path / "records.old.jsonl").write_text("not ours\n")
+    absorb_parts(path)
+    assert path.read_text() == "a\nhal\nb\ntor\nc\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl", "records.old.jsonl"]
+
+
+def test_parts_that_cannot_be_absorbed_are_named(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").mkdir()
+    (tmp_path / "records.1.jsonl").write_text("a\n")
+    with pytest.raises(ConfigError, match=r"cannot write .*records\.jsonl"):
+        absorb_parts(tmp_path / "records.jsonl")

@@ -1,4 +1,4 @@
-"""The lock of an output folder: it never writes through what somebody else planted there."""
+"""The lock of an output folder: taken once, given back, never written through a planted link."""
 
 from __future__ import annotations
 
@@ -39,3 +39,22 @@ def test_the_lock_is_ours_meanwhile_and_goes(tmp_path: Path) -> None:
     with only_run_in(tmp_path):
         assert str(os.getpid()) in (tmp_path / LOCK).read_text()
     assert not (tmp_path / LOCK).exists()
+
+
+def test_a_folder_is_free_again_after_its_run(tmp_path: Path) -> None:
+    (tmp_path / ".weights.safetensors.abcd_123.part").touch()  # of a killed run
+    with only_run_in(tmp_path):
+        assert [p.name for p in tmp_path.iterdir()] == [LOCK]
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} on"), only_run_in(tmp_path):
+            pass
+    with only_run_in(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError), only_run_in(tmp_path / "new"):
+        raise ConfigError("no such attack")
+    assert not (tmp_path / "new").exists()
+    with only_run_in(None):
+        pass

@@ -22,9 +22,7 @@ from torch import nn
 
 from ansm_plugin.ansm import ANSM, Architecture
 from ansm_plugin.cli import main
-from ansm_plugin.errors import ConfigError
 from ansm_plugin.system import processes
-from ansm_plugin.system.lines import absorb_parts, part_of
 from ansm_plugin.system.processes import ALONE, Processes
 from ansm_plugin.training import cache as attacked
 from ansm_plugin.weights.ansm_file import save_ansm
@@ -283,24 +281,3 @@ def test_an_attack_goes_on_with_the_parts_of_other_processes(
     assert torn == [others[1][:9]]
     assert found.keys() == expected.keys()
     assert found["manifest.json"] == expected["manifest.json"]
-
-
-def test_parts_are_named_by_rank_and_absorbed_in_whole_lines(tmp_path: Path) -> None:
-    path = tmp_path / "records.jsonl"
-    assert part_of(path, ALONE) == path
-    assert part_of(path, Processes(2, 3)).name == "records.2.jsonl"
-    absorb_parts(tmp_path / "nowhere" / "records.jsonl")
-    path.write_text("a\nhal")
-    (tmp_path / "records.1.jsonl").write_text("b\ntor")
-    (tmp_path / "records.2.jsonl").write_text("c\n")
-    (tmp_path / "records.old.jsonl").write_text("not ours\n")
-    absorb_parts(path)
-    assert path.read_text() == "a\nhal\nb\ntor\nc\n"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["records.jsonl", "records.old.jsonl"]
-
-
-def test_parts_that_cannot_be_absorbed_are_named(tmp_path: Path) -> None:
-    (tmp_path / "records.jsonl").mkdir()
-    (tmp_path / "records.1.jsonl").write_text("a\n")
-    with pytest.raises(ConfigError, match=r"cannot write .*records\.jsonl"):
-        absorb_parts(tmp_path / "records.jsonl")

@@ -15,7 +15,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parent))  # for host_models, which the test files import too
 
-from host_models import HostModel, QuantisedStreams, TwoStreams
+from host_models import HostModel, QuantisedStreams, TwoStreams, active_weights
 
 DOUBLES = Path(__file__).parent / "doubles"
 HOSTS = ("IMDLBenCo", "ForensicHub", "photoholmes")
@@ -59,3 +59,14 @@ def batch() -> dict[str, Any]:
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., 8:20, 8:20] = 1
     return {"image": torch.rand(2, 3, 32, 32), "mask": mask, "name": ["a", "b"]}
+
+
+@pytest.fixture
+def host(_doubles: None) -> ModuleType:
+    """Return the factory of photoholmes' test double."""
+    return importlib.import_module("photoholmes.methods.factory")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return active_weights(tmp_path_factory.mktemp("ansm") / "a.safetensors", 0.5)

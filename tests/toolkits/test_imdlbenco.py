@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from host_models import HalfDetached, HostModel, trained
+from host_models import HostModel
 
-from ansm_plugin.errors import ConfigError, LocalizerError
-from ansm_plugin.localizer.spec import LocalizerSpec
-from ansm_plugin.toolkits import imdlbenco, robustness
-from ansm_plugin.toolkits.host_model import DefendedHostModel, defend
-from ansm_plugin.toolkits.robustness import attack_plan, evaluate_host
+from ansm_plugin.errors import ConfigError
+from ansm_plugin.toolkits import imdlbenco
+from ansm_plugin.toolkits.host_model import DefendedHostModel
 
 Registry = types.ModuleType
 Batch = dict[str, Any]
@@ -128,6 +126,13 @@ def test_a_parameter_of_var_keywords_stays_last() -> None:
     assert names[-1] == "rest"
 
 
+def test_the_hosts_constants_are_imagenets() -> None:
+    assert imdlbenco.SPEC.mean == (0.485, 0.456, 0.406)
+    assert imdlbenco.SPEC.std == (0.229, 0.224, 0.225)
+    assert torch.allclose(imdlbenco.SPEC.denormalise(torch.zeros(1, 3, 1, 1))[0, :, 0, 0],
+                          torch.tensor(imdlbenco.SPEC.mean))  # fmt: skip
+
+
 # --- post functions -------------------------------------------------------------------------------
 
 
@@ -217,93 +222,3 @@ def test_another_kind_of_registry_is_named(
         ConfigError, match="registry MODELS of this IMDLBenCo keeps no _module_dict"
     ):
         imdlbenco.register()
-
-
-# --- attacks in the host's metrics ----------------------------------------------------------------
-
-
-def spec_of(batch: Batch) -> LocalizerSpec:
-    return imdlbenco.SPEC
-
-
-@pytest.mark.usefixtures("benco")
-def test_attacks_are_scored_with_and_without_the_defence(batch: Batch) -> None:
-    model = HostModel().eval()
-    with torch.no_grad():  # as many pixels above the threshold as below
-        model.head.bias -= model(**batch)["pred_mask"].logit().median()
-    pair = defend(model, imdlbenco.SPEC).eval().requires_grad_(False)
-    plan = attack_plan(["fgsm", "pgd"], [8.0], 3, is_defended=True)
-    rows = evaluate_host(pair, lambda: iter([batch, batch]), plan, seed=0, spec_of=spec_of)
-    names = [(r["threat"], r["attack"], r["defence"]) for r in rows]
-    assert names == [
-        ("T0", "none", "none"),
-        ("T0", "none", "ansm"),
-        ("T1", "fgsm", "none"),
-        ("T1", "fgsm", "ansm"),
-        ("T1", "pgd", "none"),
-        ("T1", "pgd", "ansm"),
-        ("T4", "pgd", "ansm"),
-    ]
-    assert {r["images"] for r in rows} == {4}
-    # Fresh: the same with and without, and an attack that takes something away.
-    assert rows[0]["pixel-level F1"] == rows[1]["pixel-level F1"] > rows[4]["pixel-level F1"]
-    assert rows[4]["pixel-level F1"] == rows[5]["pixel-level F1"]
-
-
-@pytest.mark.usefixtures("benco")
-@pytest.mark.parametrize("padded", [False, True])
-def test_a_model_that_cuts_the_gradient_is_named_before_it_is_attacked(
-    batch: Batch, padded: bool
-) -> None:
-    if padded:
-        batch["shape_mask"] = torch.ones_like(batch["mask"])
-    plan = attack_plan(["fgsm"], [8.0], 1, is_defended=False)
-    model = HalfDetached().eval()
-    with pytest.warns(UserWarning, match=r"\d\d% of the gradient comes back through HalfDetached"):
-        evaluate_host(model, lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
-    model.share = 0.0
-    scored: list[Any] = []
-    model.register_forward_hook(lambda _, given, output: scored.append(len(output["pred_mask"])))
-    with pytest.raises(LocalizerError, match="no gradient comes back through HalfDetached"):
-        evaluate_host(model, lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
-    assert set(scored) == {1}  # one image was tried, the batch was not scored
-    evaluate_host(model, lambda: iter([batch]), plan[:1], seed=0, spec_of=spec_of)
-
-
-@pytest.mark.usefixtures("benco")
-def test_a_bare_model_is_attacked_alone(batch: Batch) -> None:
-    plan = attack_plan(["pgd"], [4.0], 2, is_defended=False)
-    rows = evaluate_host(HostModel().eval(), lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
-    assert [(r["threat"], r["defence"]) for r in rows] == [("T0", "none"), ("T1", "none")]
-
-
-@pytest.mark.usefixtures("benco")
-def test_the_white_box_attack_goes_through_the_ansm(
-    batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    through = []
-    monkeypatch.setattr(robustness, "attack_batch", lambda m, b, *_, **__: through.append(m) or b)
-    pair = trained(defend(HostModel(), imdlbenco.SPEC)).eval()
-    plan = attack_plan(["pgd"], [4.0], 2, is_defended=True)
-    evaluate_host(pair, lambda: iter([batch]), plan, seed=0, spec_of=spec_of)
-    assert through == [pair.localizer, pair]
-
-
-@pytest.mark.parametrize(
-    ("eps", "steps", "said"),
-    [
-        ([0.0], 1, r"attack_eps is \[0\.0\]; .* at most 255"),
-        ([300.0], 1, "at most 255"),
-        ([4.0], 0, "attack_steps is 0; allowed: 1 or more"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(eps: list[float], steps: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        attack_plan(["pgd"], eps, steps, is_defended=True)
-
-
-def test_the_hosts_constants_are_imagenets() -> None:
-    assert imdlbenco.SPEC.mean == (0.485, 0.456, 0.406)
-    assert imdlbenco.SPEC.std == (0.229, 0.224, 0.225)
-    assert torch.allclose(imdlbenco.SPEC.denormalise(torch.zeros(1, 3, 1, 1))[0, :, 0, 0],
-                          torch.tensor(imdlbenco.SPEC.mean))  # fmt: skip

@@ -24,17 +24,6 @@ F1 = "BinaryF1Score"
 SHORT = {"eps_255": [8.0], "steps": 3}
 
 
-@pytest.fixture
-def host(_doubles: None) -> ModuleType:
-    """Return the factory of photoholmes' test double."""
-    return importlib.import_module("photoholmes.methods.factory")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return active_weights(tmp_path_factory.mktemp("ansm") / "a.safetensors", 0.5)
-
-
 def columbia(**options: Any) -> Any:
     return importlib.import_module("photoholmes.datasets.columbia").ColumbiaDataset("x", **options)
 

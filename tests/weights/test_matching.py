@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from support.small_net import *  # noqa: F403 - fixtures, found by their names
+from support.small_net import State, net
+from torch import nn
 
-from ansm_plugin.cli import main
 from ansm_plugin.errors import WeightsError
 from ansm_plugin.weights.convert import Conversion, Wanted, convert_checkpoint
-from ansm_plugin.weights.names import is_beside, main_prefix, missing_counters
+from ansm_plugin.weights.names import missing_counters
 from ansm_plugin.weights.states import PLACES
 from ansm_plugin.weights.tensors import load_localizer_weights
 
-State = dict[str, Tensor]
 BESIDE: dict[str, State] = {
     "nothing": {},
     "normalisation": {"mean": torch.zeros(3), "std": torch.ones(3)},
@@ -39,13 +39,6 @@ CHAINS = (
 )  # fmt: skip
 
 
-def net(width: int = 4) -> nn.Module:
-    """Return a small localizer."""
-    return nn.Sequential(
-        nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.Conv2d(width, 1, 1)
-    )
-
-
 class Wrapper(nn.Module):
     """A localizer whose own names begin as trainers' do."""
 
@@ -53,12 +46,6 @@ class Wrapper(nn.Module):
         super().__init__()
         self.net = net()
         self.register_buffer("mean", torch.zeros(3))
-
-
-@pytest.fixture
-def state() -> State:
-    torch.manual_seed(0)
-    return net().state_dict()
 
 
 def convert(content: Any, folder: Path, localizer: nn.Module | None = None) -> Conversion:
@@ -252,87 +239,3 @@ def test_nothing_else_is_filled(state: State, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="2 tensors missing"):
         load_localizer_weights(net(), tmp_path / "a.safetensors")
     assert missing_counters(["a.num_batches_tracked"], ["b.running_mean"]) == []
-
-
-# --- names ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("names", "prefix"),
-    [
-        ([], ""),
-        (["a.b"], ""),
-        (["model.a", "mean"], "model."),
-        (["net.a", "weight"], ""),
-        (["model.a", "model.b", "transformer.c"], ""),
-        (["student.a", "teacher.a"], "student."),
-        (["model.net.a", "model.head.b"], "model."),
-        (["model.module.a", "model.n_averaged", "loss.w"], "model.module."),
-    ],
-)
-def test_the_main_prefix(names: list[str], prefix: str) -> None:
-    assert main_prefix(names) == prefix
-
-
-@pytest.mark.parametrize("name", ["mean", "loss.w", "val_acc.x", "DiceLoss.w", "ema.a", "net.a"])
-def test_what_is_a_trainers(name: str) -> None:
-    assert is_beside(name)
-
-
-@pytest.mark.parametrize("name", ["weight", "bias", "head.a", "transformer.a", "glossary.a"])
-def test_what_is_not_a_trainers(name: str) -> None:
-    assert not is_beside(name)
-
-
-# --- the command ----------------------------------------------------------------------------------
-
-_MODULE = """
-from torch import nn
-def build():
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
-"""
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the current folder, in which a localizer can be named by my_nets:build."""
-    (tmp_path / "my_nets.py").write_text(_MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
-
-
-def test_the_command_says_that_the_result_will_load(
-    home: Path, state: State, capsys: pytest.CaptureFixture[str]
-) -> None:
-    del state["1.num_batches_tracked"]
-    content = {f"net.{name}": value for name, value in state.items()} | {"mean": torch.ones(3)}
-    torch.save({"state_dict": content, "cfg": Path("x")}, "a.pth")
-    assert main(["convert", "a.pth", "a.safetensors", "--for", "my_nets:build"]) == 0
-    said = capsys.readouterr().out
-    assert "stripped 'net.' from the start of the names" in said
-    assert "added    1 counters of BatchNorms, from 0: 1.num_batches_tracked" in said
-    assert "dropped  1 tensors that are not the model's: mean" in said
-    assert "dropped  1 kinds of objects, none of them made: pathlib." in said
-    assert "it loads into my_nets:build: every name and shape fits" in said
-
-
-def test_the_command_says_that_nothing_was_checked(
-    home: Path, state: State, capsys: pytest.CaptureFixture[str]
-) -> None:
-    torch.save(state, "a.pth")
-    assert main(["convert", "a.pth", "a.safetensors"]) == 0
-    assert "not checked against a localizer; add --for NAME" in capsys.readouterr().out
-
-
-def test_the_command_writes_nothing_that_does_not_fit(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    torch.save(net(8).state_dict(), "a.pth")
-    assert main(["convert", "a.pth", "a.safetensors", "--for", "my_nets:build@x.safetensors"]) == 2
-    said = capsys.readouterr().err
-    assert "does not fit my_nets:build (Sequential)" in said
-    assert "of another shape: 0.weight is (8, 3, 3, 3), not (4, 3, 3, 3)" in said
-    assert not Path("a.safetensors").exists()
-    assert main(["convert", "a.pth", "a.safetensors", "--for", "forensic-unte"]) == 2
-    assert "forensic-unet" in capsys.readouterr().err

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from ansm_plugin.weights.names import WRAPPERS, accept_bare_state, common_prefix, unwrapped
+from ansm_plugin.weights.names import (
+    WRAPPERS,
+    accept_bare_state,
+    common_prefix,
+    is_beside,
+    main_prefix,
+    unwrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +52,30 @@ def test_the_states_of_a_pair_and_of_its_localizer_are_both_taken(
     kept = pair | ({"ansm.weight": 0.25} if is_bare else {})
     found = {name: float(value) for name, value in state.items()}
     assert found == {f"{outer}{name}": value for name, value in kept.items()} | beside
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        ([], ""),
+        (["a.b"], ""),
+        (["model.a", "mean"], "model."),
+        (["net.a", "weight"], ""),
+        (["model.a", "model.b", "transformer.c"], ""),
+        (["student.a", "teacher.a"], "student."),
+        (["model.net.a", "model.head.b"], "model."),
+        (["model.module.a", "model.n_averaged", "loss.w"], "model.module."),
+    ],
+)
+def test_the_main_prefix(names: list[str], prefix: str) -> None:
+    assert main_prefix(names) == prefix
+
+
+@pytest.mark.parametrize("name", ["mean", "loss.w", "val_acc.x", "DiceLoss.w", "ema.a", "net.a"])
+def test_what_is_a_trainers(name: str) -> None:
+    assert is_beside(name)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "head.a", "transformer.a", "glossary.a"])
+def test_what_is_not_a_trainers(name: str) -> None:
+    assert not is_beside(name)
