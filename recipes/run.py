@@ -240,6 +240,7 @@ class AnsmRun(Run):
         """Take a finished training as it is, and say so."""
         path = self._weights(training)
         load_ansm(path, into=self.setup.ansm)
+        self._tidy(training)
         warnings.warn(
             f"{path} holds the result of exactly these choices, so nothing was trained. Delete it "
             "to train again.",
@@ -255,7 +256,12 @@ class AnsmRun(Run):
         """
         path = self._weights(training)
         load_ansm(path, into=self.setup.ansm)
+        self._tidy(training)
         self.parent = sha256_of(path)
+
+    def _tidy(self, training: str) -> None:
+        """Remove the checkpoint of a run that was killed after it wrote its weights."""
+        processes().once(lambda: discard_checkpoint(self.output, training))
 
     def _weights(self, training: str) -> Path:
         return self.output / f"{training}.safetensors"

@@ -221,12 +221,13 @@ class Steps:
     def _results(self, photo: Photo, made: Localized) -> dict[str, Any]:
         """Write the files of a photograph; return what the record says of them.
 
-        One after the other, so that no two large copies are in memory at once.
+        One after the other, so that few large copies are in memory at once.
         """
         names = {kind: photo.result(kind) for kind in RESULTS}
         files = {kind: self.output / name for kind, name in names.items()}
         make_folder(files["mask"].parent)
-        score = _saved_score(made.probabilities, files["probability"])
+        levels = to_levels(made.probabilities)
+        score = photograph_score(levels)
         judged = self.scoring.judged(score, made.record.verdict)
         mask = made.probabilities > (math.inf if "verdict" in judged else self.threshold)
         save_png(files["mask"], mask.view(np.uint8) * np.uint8(255))
@@ -235,6 +236,7 @@ class Steps:
         if self.with_previews:
             previews = save_previews(made.pixels, made.probabilities, self.output, photo.name)
             said |= dict(zip(("preview", "probability_preview"), previews, strict=True))
+        save_probabilities(files["probability"], levels)
         regions = regions_of(made.probabilities, mask)
         return (
             said
@@ -245,13 +247,6 @@ class Steps:
                 "other_regions": regions.others,
             }
         )
-
-
-def _saved_score(probabilities: Probabilities, file: Path) -> float:
-    """Write the map of probabilities; return the score of the photograph."""
-    levels = to_levels(probabilities)
-    save_probabilities(file, levels)
-    return photograph_score(levels)
 
 
 def _said(history: FileHistory, pixels: Pixels, cautions: list[Caution]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import tomllib
@@ -32,6 +33,7 @@ from ansm_plugin.recipes import ffa, mgr, two_stage
 from ansm_plugin.recipes.ffa import Ffa
 from ansm_plugin.recipes.mgr import Mgr, MgrRecipe
 from ansm_plugin.recipes.run import AnsmRun, Start
+from ansm_plugin.training.loop import discard_checkpoint
 from ansm_plugin.weights.ansm_file import load_ansm
 from ansm_plugin.weights.tensors import read_metadata, sha256_of, write_tensors
 
@@ -131,6 +133,28 @@ def test_an_interrupted_two_stage_ends_like_an_uninterrupted_one(
     assert same(resumed, whole)
     assert same(resumed.with_name("ffa.safetensors"), whole.with_name("ffa.safetensors"))
     assert files(tmp_path / "broken") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("training", ["ffa", "mgr"])
+def test_a_checkpoint_that_outlived_its_weights_goes(
+    tmp_path: Path, stage: Fields, monkeypatch: pytest.MonkeyPatch, training: str
+) -> None:
+    """A kill between the weights and the removal of their checkpoint leaves both."""
+
+    def killed(folder: Path, name: str) -> None:
+        if name == training:
+            raise KeyboardInterrupt
+        discard_checkpoint(folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ansm_plugin.recipes.run.discard_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            two_stage.run(two_stages(stage), tmp_path)
+    assert {f"{training}.safetensors", f"{training}.checkpoint.safetensors"} <= files(tmp_path)
+    said = pytest.warns(UserWarning, match="nothing was trained")
+    with said if training == "mgr" else contextlib.nullcontext():
+        two_stage.run(two_stages(stage), tmp_path)
+    assert not list(tmp_path.glob("*.checkpoint.safetensors"))
 
 
 def test_a_saturated_run_stops(tmp_path: Path, stage: Fields) -> None:
