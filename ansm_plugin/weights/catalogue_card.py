@@ -181,9 +181,9 @@ class Card:
 def _share_from(score: float, known: tuple[float, ...]) -> float | None:
     """Return the share of known scores from this one on, None where none are known.
 
-    Cards have two digits: as many of the score count.
+    Cards have three digits: as many of the score count.
     """
-    return sum(one >= round(score, 2) for one in known) / len(known) if known else None
+    return sum(one >= round(score, 3) for one in known) / len(known) if known else None
 
 
 def is_short_name(name: str) -> bool:

@@ -22,7 +22,7 @@ from ansm_plugin.data.pairs import find_pairs
 from ansm_plugin.data.samples import WholeImages
 from lab.sets import MARKED, Photograph, Row, forwards_of, looked_at, table
 
-LEAST = (0.0, 0.9, 0.95, 0.97, 0.98, 0.99)
+LEAST = (0.0, 0.95, 0.97, 0.98, 0.985, 0.99)
 
 
 def main(output: Path, localizer: str, ansm: str, sets: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ def scores_block(name: str, photographs: Sequence[Photograph]) -> str:
     """Return the scores of a set as a card holds them, lowest first."""
     kinds = {"authentic": False, "forged": True}
     lines = [
-        f"{kind} = [{', '.join(f'{p:.2f}' for p in sorted(_scores(photographs, is_forged)))}]"
+        f"{kind} = [{', '.join(f'{p:.3f}' for p in sorted(_scores(photographs, is_forged)))}]"
         for kind, is_forged in kinds.items()
     ]
     return "\n".join(["[[scores]]", f'set = "{name}"', *lines])

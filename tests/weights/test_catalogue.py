@@ -90,8 +90,8 @@ def test_a_card_that_is_wrong_is_named(
 def test_a_score_is_as_high_as_those_from_it_on() -> None:
     known = CardScores(set="bed", authentic=(0.1, 0.98, 0.4, 0.99), forged=(0.98, 0.97))
     assert known.as_high(0.98) == (0.5, 0.5)
-    assert known.as_high(0.984) == (0.5, 0.5)  # cards have two digits
-    assert known.as_high(0.986) == (0.25, 0.0)
+    assert known.as_high(0.9804) == (0.5, 0.5)  # cards have three digits
+    assert known.as_high(0.9806) == (0.25, 0.0)
     assert CardScores(set="bed", authentic=(0.5,)).as_high(0.4) == (1.0, None)
 
 
