@@ -114,30 +114,6 @@ def test_calibration_fits_what_it_is_given_and_keeps_to_its_seed(
     assert (score(clean) <= 0.5).all()
 
 
-def test_what_was_saved_after_its_attack_counts_as_attacked(
-    packaged: DefendedLocalizer[nn.Module], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sides: list[int] = []
-
-    def fitted(unattacked: Any, attacked: Any, held_out: Any) -> AttackScore:
-        sides[:] = len(unattacked), len(attacked)
-        return fit_score(unattacked, attacked, held_out)
-
-    monkeypatch.setattr("ansm_plugin.evaluation.calibration.fit_score", fitted)
-    crops = load_crops(DataConfig(split="test", count=4, seed=3))
-    few: Any = {"harmless": ("none",), "attacks": ("pgd", "margin"), "eps_255": (8,), "steps": 3}
-    plain = calibrate(packaged, crops, Calibration(**few))
-    assert sides == [1, 2]
-    saved = calibrate(packaged, crops, Calibration(**few, uploaded=("jpeg-90", "webp-80")))
-    assert sides == [1, 6]
-    assert saved != plain
-
-
-def test_an_unknown_channel_is_refused_before_anything_is_attacked() -> None:
-    with pytest.raises(ConfigError, match=r"unknown channel 'jpg'\. Nearest: jpeg"):
-        Calibration(uploaded=("jpg-90",))
-
-
 def test_the_threshold_is_set_on_photographs_that_the_weights_do_not_know() -> None:
     """No photograph is in both halves, which are about as large; unknown ones are their own."""
     blank = torch.zeros(12, 3, 8, 8, dtype=torch.uint8)

@@ -15,8 +15,7 @@ from ansm_plugin.commands.groups import (
     output_option,
     seed_option,
 )
-from ansm_plugin.commands.options import group, option
-from ansm_plugin.commands.values import names
+from ansm_plugin.commands.options import group
 from ansm_plugin.errors import ConfigError
 from ansm_plugin.system.files import make_folder
 from ansm_plugin.system.text import say
@@ -38,13 +37,6 @@ class CalibrateOptions:
     model: ModelOptions = group(ModelOptions)
     source: ImageOptions = group(ImageOptions)
     crop_size: int | None = crop_size_option("that of the localizer's card")
-    uploaded: tuple[str, ...] = option(
-        (),
-        parse=names,
-        metavar="NAMES",
-        help="what attacked images pass before they count as attacked too, as jpeg-90,webp-80: for "
-        "an ANSM that was trained with --mgr.channel (default: nothing)",
-    )
     seed: int = seed_option()
     output: Path = output_option(
         "a copy of the ANSM with its attack score; may be the file of --ansm",
@@ -89,7 +81,6 @@ def _fitted(options: CalibrateOptions, device: torch.device) -> AttackScore:
     from ansm_plugin.evaluation.calibration import Calibration, calibrate
     from ansm_plugin.localizer.gradient import require_gradient
 
-    config = Calibration(seed=options.seed, uploaded=options.uploaded)
     model = options.model
     defended = load_defended(model.localizer, model.ansm, facts=model.facts).to(device)
     warn_if_untrained(defended.ansm)
@@ -102,7 +93,7 @@ def _fitted(options: CalibrateOptions, device: torch.device) -> AttackScore:
             "photographs, or more images without attack than 1 in 100 may be above it"
         )
     with show_progress(Console(stderr=True)) as progress:
-        return calibrate(defended, crops, config, progress=progress)
+        return calibrate(defended, crops, Calibration(seed=options.seed), progress=progress)
 
 
 def _data(options: CalibrateOptions) -> DataConfig:

@@ -42,8 +42,6 @@ class Calibration:
     Attributes:
         harmless: names in `HARMLESS`.
         attacks: names in `attacks.ATTACKS`, through the bare localizer.
-        uploaded: channels of T5, such as "jpeg-90", which attacked images pass; they count as
-            attacked like those that pass none. An ANSM that never saw such images tells few.
         eps_255: radii in grey levels; each image of each attack draws one.
         steps: of each attack.
         seed: decides noise, radii and random starts.
@@ -52,14 +50,8 @@ class Calibration:
     harmless: tuple[str, ...] = HARMLESS
     attacks: tuple[str, ...] = ("pgd", "mifgsm", "cospgd", "margin", "hide")
     eps_255: tuple[float, ...] = (2, 3, 4, 6, 8)
-    uploaded: tuple[str, ...] = ()
     steps: int = 10
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for an unknown channel, before anything is attacked."""
-        for name in self.uploaded:
-            channel(name)
 
 
 def harmless(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -113,18 +105,13 @@ def calibrate(
         },
     }
     found: dict[str, Tensor] = {}
-    attacked: list[Tensor] = []
     for index, (name, make) in enumerate(groups.items()):
         progress("calibrate", index, len(groups), {})
-        pixels = make()
-        found[name] = observe(defended, pixels)
-        if name in config.attacks:
-            ways = [channel(way)(pixels, pixels[:, :1]).images for way in config.uploaded]
-            attacked += [found[name], *(observe(defended, passed) for passed in ways)]
+        found[name] = observe(defended, make())
     progress("calibrate", len(groups), len(groups), {})
     return fit_score(
         [found[n][fit] for n in config.harmless],
-        attacked,
+        [found[n] for n in config.attacks],
         [found[n][held_out] for n in config.harmless],
     )
 
