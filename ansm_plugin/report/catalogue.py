@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ansm_plugin.weights.catalogue import DEFAULT_LOCALIZER, SMALL_LOCALIZER, Listed
 from ansm_plugin.weights.catalogue_card import FAILS, Card, CardFigure, CardScores, TrainedRange
 
-LEAST_SCORES = (0.9, 0.95, 0.98)  # that the card tells of
+LEAST_SCORES = (0.95, 0.97, 0.98, 0.985)  # that the card tells of
 _LABEL = 14  # letters before what a line says
 
 

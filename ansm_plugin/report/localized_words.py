@@ -62,7 +62,7 @@ def attack_words(score: float | None, *, compressed: bool = False) -> str:
     Args:
         score: above 0 where it looks attacked.
         compressed: whether compression came between an attack, if there was one, and the pixels. It
-            takes the sign of it away (`recipes/lab/PHOTO.md`), so that a low score says nothing.
+            takes most of the sign of it away (`recipes/lab/PHOTO.md`): a low score says nothing.
     """
     if score is None:
         return ""

@@ -4,7 +4,7 @@
 #   bash recipes/lab/independent.sh bsds-cnn|bsds-transformer|casia1-cnn BEDS RUNS
 # BEDS holds what beds.py wrote; CASIA1's split is the one that its localizer had. casia1-cnn begins
 # with RUNS/bsds-cnn-3. What is done is left out where its result is there, and goes on where it was
-# killed. One thread of a CPU: an hour and a quarter for either CNN, 45 minutes for the transformer.
+# killed. One thread of a CPU: an hour and a quarter for either CNN, an hour for the transformer.
 # Run it from the root of the repository.
 set -euo pipefail
 [ $# -eq 3 ] || { sed -n 2,8p "$0" | cut -c3-; exit 2; }
@@ -47,9 +47,7 @@ else
         cp -r "$out/attacked" "$last" # the same crops under the same attacks
         module "$last" "$out/mgr.safetensors" 2000 6e-4 900
     fi
-fi
-# Other crops, and more noise that is weak: before the CNN recovery was low at 2 grey levels.
-if [ "$pair" = bsds-cnn ]; then
+    # Other crops, and more noise that is weak: recovery was low at 2 grey levels.
     last=$out-3
     [ -e "$last/mgr.safetensors" ] ||
         module "$last" "$out-2/mgr.safetensors" 2200 6e-4 1100 22 $weaker
