@@ -40,7 +40,7 @@ localizer="$architecture@$runs/photo.safetensors"
 
 # `base`, which works at full resolution: from nothing it suppresses noise better after 1,300 steps than
 # `small` does after ten thousand. First it learns to take noise away, without the localizer. A higher
-# learning rate killed its last ReLUs. A third of the batches pass JPEG, resizing, blur or noise between
+# learning rate killed its last ReLUs. At first a third of the batches, later half, pass JPEG, resizing, blur or noise between
 # attack and module, as what is uploaded does. bf16: its convolutions outweigh the localizer's. The
 # second training has the photographs at three sizes, for pictures of the web are finer than those of cameras.
 targets=truth:0.3,other:0.18,blob:0.12,mirror:0.08,complement:0.04,towards-other:0.08
