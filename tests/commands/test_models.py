@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,16 +21,13 @@ NAME = "forensic-unet"
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Install a distribution whose pair has no ANSM, no figures and no known range."""
-    import sys
-
     folder = offer_weights(tmp_path, monkeypatch, "plain-unet")
     card = folder / "plain-unet.card.toml"
     head = card.read_text().partition("\n[trained_on]")[0]
     card.write_text(re.sub(r"(?m)^(ansm|does) = .*\n", "", head))
-    yield folder
-    sys.modules.pop("shop_weights_module", None)
+    return folder
 
 
 def test_all_are_listed_with_what_they_score_and_where_from(shop: Path, capsys: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def offer_weights(
         the folder of its cards and weights.
     """
     package = f"{distribution}_weights_module"
+    monkeypatch.delitem(sys.modules, package, raising=False)  # another test's, of another folder
     info, folder = site / f"{distribution}-1.0.dist-info", site / package
     for place in (info, folder):
         place.mkdir(parents=True)
