@@ -60,7 +60,8 @@ def count_option(default: int | None = None) -> Any:
         default,
         parse=positive,
         metavar="N",
-        help=f"number of images: of files at most so many, of crops exactly so many{told}",
+        help="number of images: of files at most so many, authentic ones included; of crops "
+        f"exactly so many{told}",
     )
 
 

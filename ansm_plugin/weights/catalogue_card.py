@@ -116,9 +116,14 @@ class CardScores:
             raise ValueError(f"scores of {self.set!r} must be between 0 and 1")
 
     def as_high(self, score: float) -> tuple[float, float | None]:
-        """Return which shares of authentic and of forged ones score as high or higher."""
-        shares = [_share_from(score, known) for known in (self.authentic, self.forged)]
-        return shares[0] or 0.0, shares[1]
+        """Return which shares of authentic and of forged ones score as high or higher.
+
+        That of forged ones is None where the card has no scores of any.
+        """
+        return (
+            _share_from(score, self.authentic),
+            _share_from(score, self.forged) if self.forged else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +183,12 @@ class Card:
         return tuple(FAILS[name] for name in self.does)
 
 
-def _share_from(score: float, known: tuple[float, ...]) -> float | None:
-    """Return the share of known scores from this one on, None where none are known.
+def _share_from(score: float, known: tuple[float, ...]) -> float:
+    """Return the share of known scores, of which there is one, from this one on.
 
     Cards have three digits: as many of the score count.
     """
-    return sum(one >= round(score, 3) for one in known) / len(known) if known else None
+    return sum(one >= round(score, 3) for one in known) / len(known)
 
 
 def is_short_name(name: str) -> bool:

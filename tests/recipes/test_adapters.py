@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.short_runs import LOCALIZER
+from support.users_localizer import LOCALIZER
 from torch import nn
 
 from ansm_plugin import apply_adapter

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.users_localizer import LOCALIZER
 from torch import nn
 
 from ansm_plugin.backbones.reference import build_localizer
@@ -23,7 +24,6 @@ from ansm_plugin.recipes.localizer import LocalizerRecipe
 from ansm_plugin.training.config import FitConfig
 from ansm_plugin.training.randomness import seeded
 
-STUDENT = "localizer_of_a_user:build"
 TEACHER = "teacher_of_a_user:build"
 COARSE = "teacher_of_a_user:coarse"
 FIT = FitConfig(
@@ -63,7 +63,7 @@ def _teachers(user_code: Path) -> None:
 
 
 def recipe(data: DataConfig, **changes: object) -> LocalizerRecipe:
-    fields = {"localizer": STUDENT, "data": data, "fit": FIT, "teacher": TEACHER, **changes}
+    fields = {"localizer": LOCALIZER, "data": data, "fit": FIT, "teacher": TEACHER, **changes}
     return LocalizerRecipe(**fields)  # type: ignore[arg-type]
 
 
@@ -83,7 +83,7 @@ def test_the_student_follows_its_teacher_against_the_truth(
         path = localizer.run(
             recipe(data, teacher_weight=weight, hints=("stem",)), tmp_path / f"{weight}"
         )
-        student = build_localizer(f"{STUDENT}@{path}")  # loads: no projection is in the file
+        student = build_localizer(f"{LOCALIZER}@{path}")  # loads: no projection is in the file
         shares.append(disagreement(student, build_localizer(TEACHER), data))
     assert shares[1] < 0.2 < shares[0]
 
@@ -91,7 +91,7 @@ def test_the_student_follows_its_teacher_against_the_truth(
 def test_hints_alone_pull_features_together() -> None:
     images = torch.rand(2, 3, 16, 16)
     with seeded(0):
-        lesson = Lesson(build_localizer(STUDENT), TEACHER, ("stem",), "fp32")
+        lesson = Lesson(build_localizer(LOCALIZER), TEACHER, ("stem",), "fp32")
     optimiser = torch.optim.Adam(lesson.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
@@ -104,7 +104,7 @@ def test_hints_alone_pull_features_together() -> None:
 
 
 def test_a_localizer_that_teaches_itself_sees_no_distance() -> None:
-    lesson = Lesson(build_localizer(STUDENT), STUDENT, ("stem",), "fp32")
+    lesson = Lesson(build_localizer(LOCALIZER), LOCALIZER, ("stem",), "fp32")
     (projection,) = lesson.projections
     assert isinstance(projection, nn.Conv1d)
     nn.init.dirac_(projection.weight)
@@ -115,7 +115,7 @@ def test_a_localizer_that_teaches_itself_sees_no_distance() -> None:
 
 
 def test_the_teacher_is_no_part_of_what_is_trained() -> None:
-    student = build_localizer(STUDENT).train()
+    student = build_localizer(LOCALIZER).train()
     before = fingerprint(student)
     lesson = Lesson(student, TEACHER, ("stem",), "fp32")
     assert student.training
@@ -149,13 +149,13 @@ def test_an_interrupted_lesson_ends_like_an_uninterrupted_one(
 
 
 def test_a_teacher_without_hints_gives_masks_alone() -> None:
-    lesson = Lesson(build_localizer(STUDENT), TEACHER, (), "fp32")
+    lesson = Lesson(build_localizer(LOCALIZER), TEACHER, (), "fp32")
     assert lesson(torch.rand(1, 3, 16, 16))[2].item() == 0.0
 
 
 def test_hints_of_another_stride_are_refused() -> None:
     with pytest.raises(LocalizerError, match=r"hint 'stem' has 4096 pixels .* and 1024 in the"):
-        Lesson(build_localizer(STUDENT), COARSE, ("stem",), "fp32")
+        Lesson(build_localizer(LOCALIZER), COARSE, ("stem",), "fp32")
 
 
 def test_hints_without_a_teacher_are_refused(tmp_path: Path, data: DataConfig) -> None:

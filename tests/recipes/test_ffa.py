@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.short_runs import LOCALIZER, QUICK, RENAMED, Fields, Watcher, ffa_recipe, files, same
+from support.short_runs import QUICK, RENAMED, Fields, Watcher, ffa_recipe, files, same
+from support.users_localizer import LOCALIZER
 
 from ansm_plugin.ansm import ANSM
 from ansm_plugin.backbones.reference import build_localizer

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.short_runs import LOCALIZER, THIN, Fields, files, same
+from support.short_runs import THIN, Fields, files, same
+from support.users_localizer import LOCALIZER
 from torch import nn
 
 from ansm_plugin import apply_adapter

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.short_runs import LOCALIZER, QUICK, Watcher, files, same
+from support.short_runs import QUICK, Watcher, files, same
+from support.users_localizer import LOCALIZER
 
 from ansm_plugin.backbones.reference import build_architecture, build_localizer
 from ansm_plugin.data.crops import DataConfig

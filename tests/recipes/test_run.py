@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from support.launched import two_processes
+from support.users_localizer import LOCALIZER
 from torch import nn
 
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
@@ -36,7 +37,6 @@ from ansm_plugin.training.config import FitConfig
 from ansm_plugin.weights.ansm_file import save_ansm
 from ansm_plugin.weights.tensors import read_metadata, sha256_of
 
-LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(
     steps=4, batch_size=6, warmup=0, averaging=0.5, precision="fp32", checkpoint_every=100
 )

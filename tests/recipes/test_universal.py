@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.users_localizer import LOCALIZER
 from torch import nn
 
 from ansm_plugin.ansm import ANSM, PRESETS, Architecture
@@ -25,7 +26,6 @@ from ansm_plugin.training.config import FitConfig
 from ansm_plugin.training.loop import StepOutput, Turn
 from ansm_plugin.weights.tensors import read_metadata, write_tensors
 
-LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(steps=4, batch_size=4, warmup=0, precision="fp32", checkpoint_every=100)
 THIN = Architecture(widths=(4, 6), encoder_blocks=(1, 1), decoder_blocks=(1,))
 Fields = Callable[..., dict[str, Any]]

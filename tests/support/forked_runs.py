@@ -6,40 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
-from PIL import Image
+from support.users_localizer import LOCALIZER, write_code, write_pairs
 
 ROOT = Path(__file__).parents[2]
-CODE = """
-    import torch
-    from torch import nn
-
-
-    class Localizer(nn.Module):
-        pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-
-        def __init__(self):
-            super().__init__()
-            self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6))
-            self.dropout = nn.Dropout(0.5)
-            self.head = nn.Conv2d(6, 1, 3, padding=1)
-
-        def forward(self, images):
-            return self.head(self.dropout(torch.relu(self.stem(images))))
-
-
-    def build():
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            return Localizer()
-"""
-LOCALIZER = "localizer_under_kill:build"
 DATA = ["--data.forgeries.size", "32", "--data.count", "8"]
 FIT = ["--steps", "6", "--localizer", LOCALIZER]
 STAGE = ["--attacks.attacks", "pgd", "--attacks.steps", "2", "--preset", "tiny"]
@@ -109,17 +83,8 @@ class Work(NamedTuple):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a server in a folder with a localizer, images and the weights of stage 1."""
     folder = tmp_path_factory.mktemp("kills")
-    (folder / "code").mkdir()
-    (folder / "code" / "localizer_under_kill.py").write_text(textwrap.dedent(CODE))
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        mask = np.zeros((40, 48), np.uint8)
-        mask[8:28, 10:34] = 255
-        image = rng.normal(110, 8, (40, 48, 3)) + 60 * (mask[..., None] > 0)
-        for kind, pixels in (("images", image), ("masks", mask)):
-            path = folder / kind / f"{index}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8)).save(path)
+    write_code(folder / "code")
+    write_pairs(folder)
     made = Server(folder)
     yield made
     made.close()

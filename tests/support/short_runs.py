@@ -17,7 +17,6 @@ from ansm_plugin.recipes.mgr import Mgr
 from ansm_plugin.recipes.two_stage import TwoStageRecipe
 from ansm_plugin.training.config import FitConfig
 
-LOCALIZER = "localizer_of_a_user:build"
 QUICK = FitConfig(
     steps=4, batch_size=4, warmup=0, averaging=0.5, precision="fp32", checkpoint_every=100
 )

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from support.checkpoints import *  # noqa: F403 - fixtures, found by their names
+from support.checkpoints import Call
 from torch import nn
 
 from ansm_plugin.cli import main
@@ -16,31 +18,10 @@ from ansm_plugin.errors import WeightsError
 from ansm_plugin.weights.convert import convert_checkpoint
 
 
-class Malicious:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Say how to be made again: by touching the file."""
-        return (Path.touch, (self.path,))
-
-
 @pytest.fixture
 def state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).state_dict()
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "old.pth"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "new.safetensors"
 
 
 def assert_same(target: Path, state: dict[str, torch.Tensor]) -> None:
@@ -120,7 +101,7 @@ def test_a_file_that_needs_code_is_refused_and_never_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     trap = tmp_path / "executed"
-    checkpoint = {"state_dict": {"w": torch.ones(2)}, "args": Malicious(trap)}
+    checkpoint = {"state_dict": {"w": torch.ones(2)}, "args": Call(Path.touch, trap)}
     if writer == "torch":
         torch.save(checkpoint, source)
     else:
