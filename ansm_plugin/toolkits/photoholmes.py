@@ -68,7 +68,7 @@ def wrap_pipeline(
     _require_reached(kind, preprocessing)
     rounds = _OF_8_BIT in map(_name, steps) if to_8_bit is None else to_8_bit
     step = SuppressNoise(DEFENSE.build(weights, preset=preset), to_8_bit=rounds, device=device)
-    name = cache_name(method, step.suppressor, "pipeline", rounds)
+    name = cache_name(method, step.suppressor, "pipeline", rounds, steps=steps)
     pipeline = copy.copy(preprocessing)
     pipeline.transforms = [step, *steps, Mark(name)]
     pipeline.outputs_keys = [*preprocessing.outputs_keys, MARK]
@@ -110,7 +110,7 @@ def wrap_method(
     if scale is None:
         scale = _scale(kind, None if preprocessing is None else list(map(_name, steps)))
     suppressor = DEFENSE.build(weights, preset=preset)
-    name = cache_name(method, suppressor, "method", scale)
+    name = cache_name(method, suppressor, "method", scale, steps=steps)
     return subclassed(method, Suppressing, name, ansm=suppressor, ansm_scale=scale)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -150,25 +150,34 @@ def subclassed(method: Any, way: type[_Outermost], name: str, **fields: Any) -> 
     return copied
 
 
-def cache_name(method: Any, suppressor: Suppressor, *choices: object) -> str:
+def cache_name(
+    method: Any, suppressor: Suppressor, *choices: object, steps: Iterable[object] = ()
+) -> str:
     """Return a class name for a defended method: the benchmark keeps outputs under it.
 
-    It ends in a digest of the weights of ANSM and method, their settings, and our `choices`.
+    It ends in a digest of the weights of ANSM and method, their settings, our `choices`, and the
+    `steps` of the pipeline with theirs.
     """
     parts: list[object] = [fingerprint(suppressor.ansm), *choices]
     if isinstance(suppressor.ansm, ANSM):
         parts.append(suppressor.ansm.bound)
     if isinstance(method, nn.Module):
         parts.append(fingerprint(method))
-    for name, value in sorted(vars(method).items()):
-        if isinstance(value, nn.Module):
-            parts.append((name, fingerprint(value)))
-        elif isinstance(value, _PLAIN) and name not in _PLACES:
-            parts.append((name, value))
-        elif not name.startswith("_") and name not in _PLACES:
-            parts.append((name, _told(value)))
+    parts += _settings(method)
+    parts += [(type(step).__name__, _told(step), *_settings(step)) for step in steps]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return f"{PREFIX}{type(method).__name__}_{digest[:10]}"
+
+
+def _settings(thing: object) -> Iterator[tuple[str, object]]:
+    """Yield names of a method's or a step's own values, with what tells them from others."""
+    for name, value in sorted(getattr(thing, "__dict__", {}).items()):
+        if isinstance(value, nn.Module):
+            yield name, fingerprint(value)
+        elif isinstance(value, _PLAIN) and name not in _PLACES:
+            yield name, value
+        elif not name.startswith("_") and name not in _PLACES:
+            yield name, _told(value)
 
 
 def _told(setting: object) -> str:

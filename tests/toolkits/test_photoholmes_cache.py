@@ -67,6 +67,26 @@ def test_the_name_tells_what_changes_outputs(host: ModuleType, weights: str) -> 
     assert all(n.startswith(("ANSM_TruFor_", "ANSM_EXIFAsLanguage_")) for n in names)
 
 
+def test_steps_of_the_users_own_have_another_name(host: ModuleType, weights: str) -> None:
+    """A pipeline that does something else makes other outputs: they are not mixed in the cache."""
+
+    class Fade:
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+        def __call__(self, **data: Any) -> dict[str, Any]:
+            return {**data, "image": data["image"] * self.share}
+
+    def name(*own: Fade) -> str:
+        method, preprocessing = host.MethodFactory.load("trufor")
+        preprocessing.transforms = [*own, *preprocessing.transforms]
+        return type(wrap_pipeline(method, preprocessing, weights)[0]).__name__
+
+    names = [name(), name(Fade(0.5)), name(Fade(0.9)), name(Fade(0.9), Fade(0.5))]
+    assert len(set(names)) == 4
+    assert name(Fade(0.5)) == names[1]
+
+
 def test_settings_that_are_objects_are_told_by_the_name(host: ModuleType, weights: str) -> None:
     methods = importlib.import_module("photoholmes.methods.methods")
 
