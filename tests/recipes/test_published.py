@@ -18,7 +18,7 @@ ROWS = sorted(
     p.stem for p in WEIGHTS.glob("*.md")
     if p.with_suffix(".safetensors").exists() and (RESULTS / f"truth-{p.stem}.json").exists()
 )  # fmt: skip
-MEGABYTES = 44  # four pairs, and four modules before the embedded localizer
+MEGABYTES = 46  # five pairs, four modules before the embedded localizer, two adapters to it
 
 pytestmark = pytest.mark.skipif(not ROWS, reason="the sdist has no published weights")
 
@@ -42,13 +42,12 @@ def test_the_hardened_module_belongs_to_the_embedded_localizer() -> None:
         load_defended(DEFAULT_LOCALIZER, path)
 
 
-def test_the_tuned_pair_belongs_together() -> None:
-    adapter = WEIGHTS / "forensic-unet-tuned-overwrites-adapter.safetensors"
+@pytest.mark.parametrize("pair", ["forensic-unet-tuned", "forensic-unet-tuned-overwrites"])
+def test_a_tuned_pair_belongs_together(pair: str) -> None:
+    adapter = WEIGHTS / f"{pair}-adapter.safetensors"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_defended(
-            f"{DEFAULT_LOCALIZER}@{adapter}", WEIGHTS / "forensic-unet-tuned-overwrites.safetensors"
-        )
+        load_defended(f"{DEFAULT_LOCALIZER}@{adapter}", WEIGHTS / f"{pair}.safetensors")
 
 
 @pytest.mark.parametrize("row", ROWS)
