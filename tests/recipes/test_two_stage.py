@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from support.short_runs import (
-    LOCALIZER,
     QUICK,
     RENAMED,
     THIN,
@@ -24,6 +23,7 @@ from support.short_runs import (
     same,
     two_stages,
 )
+from support.users_localizer import LOCALIZER
 from torch import Tensor, nn
 
 from ansm_plugin.ansm import ANSM
